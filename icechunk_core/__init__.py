@@ -1,0 +1,1 @@
+"""Transactional, versioned Zarr storage in which the storage is a plugin."""

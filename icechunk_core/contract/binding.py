@@ -1,0 +1,101 @@
+"""Bind a backend object to the contract: check every hook once, then call it directly.
+
+pluggy rejects unknown hooks and unknown required arguments. It accepts, silently, an
+argument with a default (and then does not pass it), a misspelt optional argument, and a
+plain function where a coroutine is due. All of these are checked here, at open.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pluggy
+
+from icechunk_core.contract.hookspecs import PROJECT, OperationHooks
+from icechunk_core.errors import PluginError
+
+__all__ = ["OPTIONAL_HOOKS", "REQUIRED_HOOKS", "bind_hooks"]
+
+REQUIRED_HOOKS = ("get_range", "put", "list", "head", "delete", "close")
+OPTIONAL_HOOKS = ("capabilities", "copy", "sync")
+_COROUTINES = frozenset({"get_range", "put", "head", "delete", "copy", "sync", "close"})
+
+
+def bind_hooks(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
+    """The backend's hooks as callables that take all arguments of the specification, by position.
+
+    Raises
+    ------
+    PluginError
+        Naming plugin, hook and what to change.
+    """
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(OperationHooks)
+    try:
+        manager.register(backend, name=plugin)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"storage plugin {plugin!r} does not fit the contract: {error}") from error
+    bound: dict[str, Callable[..., Any]] = {}
+    for name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
+        implementations = getattr(manager.hook, name).get_hookimpls()
+        if not implementations:
+            continue
+        implementation = implementations[-1]
+        if implementation.wrapper or implementation.hookwrapper:
+            raise _misfit(plugin, name, "is a hook wrapper; wrap storages with icechunk_wrap_storage")
+        bound[name] = _checked(plugin, name, implementation.function)
+    missing = [name for name in REQUIRED_HOOKS if name not in bound]
+    if missing:
+        raise PluginError(
+            f"storage plugin {plugin!r} lacks the hooks {', '.join(missing)}; "
+            "implement them and mark them with @icechunk_core.contract.hookimpl"
+        )
+    return bound
+
+
+def _misfit(plugin: str, hook: str, what: str) -> PluginError:
+    return PluginError(f"storage plugin {plugin!r}, hook {hook!r} {what}")
+
+
+def _checked(plugin: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    specified = list(inspect.signature(getattr(OperationHooks, name)).parameters)[1:]
+    accepted: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            raise _misfit(plugin, name, f"takes {parameter.name!r} by keyword only; remove the '*'")
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise _misfit(plugin, name, f"takes *{parameter.name}; name the arguments instead")
+        if parameter.default is not parameter.empty:
+            raise _misfit(plugin, name, f"gives {parameter.name!r} a default; remove it")
+        if parameter.name not in specified:
+            raise _misfit(
+                plugin, name, f"takes {parameter.name!r}; the contract has {', '.join(specified)}"
+            )
+        accepted.append(parameter.name)
+    _check_kind(plugin, name, function)
+    if accepted == specified:
+        return function
+    return _trimmed(function, [specified.index(argument) for argument in accepted])
+
+
+def _check_kind(plugin: str, name: str, function: Callable[..., Any]) -> None:
+    if name in _COROUTINES and not inspect.iscoroutinefunction(function):
+        raise _misfit(plugin, name, "must be a coroutine function; write 'async def'")
+    if name == "list" and not inspect.isasyncgenfunction(function):
+        raise _misfit(plugin, name, "must be an async generator; write 'async def' and 'yield'")
+    if name == "capabilities" and (
+        inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    ):
+        raise _misfit(plugin, name, "must be a plain function; write 'def'")
+
+
+def _trimmed(function: Callable[..., Any], positions: list[int]) -> Callable[..., Any]:
+    """Drop the arguments that an implementation leaves out, so that new ones break no old plugin."""
+
+    def call(*arguments: Any) -> Any:
+        return function(*[arguments[position] for position in positions])
+
+    return call

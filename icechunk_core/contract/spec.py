@@ -1,0 +1,50 @@
+"""`BackendSpec`: what a plugin declares about a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import SplitResult
+
+from attrs import field, frozen
+
+from icechunk_core.contract.hookspecs import API_VERSION
+from icechunk_core.contract.types import Capabilities
+
+__all__ = ["BackendSpec"]
+
+
+@frozen
+class BackendSpec:
+    """One kind of storage.
+
+    Attributes
+    ----------
+    name
+        Short name, e.g. ``filesystem``.
+    schemes
+        URL schemes that open it, e.g. ``("file",)``.
+    config
+        attrs class of its configuration. Fields that hold secrets are declared with
+        ``repr=False``. Instances must pickle.
+    capabilities
+        What every storage of this kind can do; the backend object's ``capabilities``
+        hook may narrow or widen it for one that was opened.
+    factory
+        Makes the backend object from a ``config`` instance. No network I/O.
+    options_from_url
+        Turns a split URL into options of ``config`` (query parameters are merged by the core).
+    install_hint
+        Shown when a needed package is missing, e.g. ``pip install 'icechunk-core[s3]'``.
+    api_version
+        Version of the contract that the plugin was written for.
+    """
+
+    name: str
+    schemes: Sequence[str] = field(converter=tuple)
+    config: type[Any]
+    capabilities: Capabilities
+    factory: Callable[[Any], object]
+    options_from_url: Callable[[SplitResult], Mapping[str, Any]]
+    install_hint: str = ""
+    api_version: int = API_VERSION

@@ -1,0 +1,199 @@
+"""`Storage`: one opened object store, its hooks resolved once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from icechunk_core.contract.binding import bind_hooks
+from icechunk_core.contract.types import (
+    ALWAYS,
+    Buffer,
+    ByteRange,
+    Capabilities,
+    Condition,
+    DeleteResult,
+    ObjectInfo,
+    Version,
+)
+from icechunk_core.errors import NotFound, PluginError, Unsupported
+
+if TYPE_CHECKING:
+    from icechunk_core.contract.spec import BackendSpec
+
+__all__ = ["Storage", "open_backend"]
+
+
+class Storage:
+    """An object store behind the contract. Made by `open_backend`, or by a wrapper.
+
+    The methods take what the hooks of `OperationHooks` take, with defaults. On the hot
+    path use the attributes ``get_range_hook`` and ``put_hook``: the backend's own bound
+    coroutine functions, called by position with every argument.
+
+    It pickles by its configuration and opens anew on the other side. Two storages are
+    equal when they were opened from equal configurations.
+    """
+
+    def __init__(
+        self,
+        *,
+        plugin: str,
+        hooks: Mapping[str, Callable[..., Any]],
+        capabilities: Capabilities,
+        config: Any = None,
+        reopen: Callable[[Any], Storage] | None = None,
+    ) -> None:
+        self.plugin = plugin
+        self.capabilities = capabilities
+        self.config = config
+        self._reopen = reopen
+        self._hooks = dict(hooks)
+        self.may_suspend = capabilities.may_suspend
+        self.get_range_hook: Callable[
+            [str, ByteRange, Version | None], Awaitable[tuple[Buffer, ObjectInfo]]
+        ] = hooks["get_range"]
+        self.put_hook: Callable[..., Awaitable[Version]] = hooks["put"]
+
+    # --- reading
+
+    async def get_range(
+        self, key: str, byte_range: ByteRange = None, if_version: Version | None = None
+    ) -> tuple[Buffer, ObjectInfo]:
+        """Bytes of an object or a part of it, and what the storage says about it."""
+        return await self.get_range_hook(key, byte_range, if_version)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Size, version, time and metadata of an object."""
+        info: ObjectInfo = await self._hooks["head"](key)
+        return info
+
+    def list(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
+        """All objects whose key starts with ``prefix``, in key order."""
+        items: AsyncIterator[ObjectInfo] = self._hooks["list"](prefix, start_after)
+        return items
+
+    # --- writing
+
+    async def put(
+        self,
+        key: str,
+        data: Buffer | Sequence[Buffer],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+    ) -> Version:
+        """Write one object; see `OperationHooks.put`."""
+        buffers = [data] if isinstance(data, bytes | bytearray | memoryview) else data
+        return await self.put_hook(key, buffers, condition, metadata, content_type, storage_class)
+
+    async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
+        """Delete objects, a result per key."""
+        results: Sequence[DeleteResult] = await self._hooks["delete"](keys)
+        return results
+
+    async def copy(self, source: str, target: str) -> Version:
+        """Copy an object; by get and put where the storage cannot."""
+        hook = self._hooks.get("copy")
+        if hook is not None and self.capabilities.copy:
+            version: Version = await hook(source, target)
+            return version
+        data, _ = await self.get_range_hook(source, None, None)
+        return await self.put_hook(target, [data], ALWAYS, None, None, None)
+
+    async def sync(self, keys: Sequence[str]) -> None:
+        """Make earlier puts survive power loss; nothing to do where puts are durable by themselves."""
+        hook = self._hooks.get("sync")
+        if hook is not None and keys:
+            await hook(keys)
+
+    async def close(self) -> None:
+        """Free what is held; later calls raise `Closed`."""
+        await self._hooks["close"]()
+
+    # --- helpers
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object under the key."""
+        try:
+            await self.head(key)
+        except NotFound:
+            return False
+        return True
+
+    def with_hooks(
+        self, capabilities: Capabilities | None = None, **replaced: Callable[..., Any]
+    ) -> Storage:
+        """A storage with some hooks replaced: how wrappers are made.
+
+        It does not pickle unless the wrapper is applied again by ``icechunk_wrap_storage``.
+        """
+        return Storage(
+            plugin=self.plugin,
+            hooks={**self._hooks, **replaced},
+            capabilities=capabilities or self.capabilities,
+            config=self.config,
+            reopen=self._reopen,
+        )
+
+    def hook(self, name: str) -> Callable[..., Any]:
+        """The bound implementation of an operation hook, for wrappers.
+
+        Raises
+        ------
+        Unsupported
+            If it is an optional hook that the backend does not implement.
+        """
+        try:
+            return self._hooks[name]
+        except KeyError:
+            raise Unsupported(f"storage {self.plugin!r} has no {name!r}") from None
+
+    def __repr__(self) -> str:
+        return f"<Storage {self.config!r}>" if self.config is not None else f"<Storage {self.plugin}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Storage):
+            return NotImplemented
+        if self is other:
+            return True
+        return self.config is not None and (self.plugin, self.config) == (other.plugin, other.config)
+
+    def __hash__(self) -> int:
+        return hash((self.plugin, repr(self.config)))
+
+    def __reduce__(self) -> tuple[Callable[[Any], Storage], tuple[Any]]:
+        if self._reopen is None:
+            raise PluginError(
+                f"storage {self.plugin!r} was made from an object in code and cannot be pickled; "
+                "register its backend (icechunk_core.plugins.register_backend) and open it by URL"
+            )
+        return self._reopen, (self.config,)
+
+
+def open_backend(
+    backend: object,
+    spec: BackendSpec | None = None,
+    *,
+    plugin: str | None = None,
+    config: Any = None,
+    reopen: Callable[[Any], Storage] | None = None,
+) -> Storage:
+    """Check a backend object against the contract and bind it.
+
+    Raises
+    ------
+    PluginError
+        If a hook is missing, unknown or has a wrong signature; the message names the mend.
+    """
+    name = plugin or (spec.name if spec is not None else type(backend).__name__)
+    hooks = bind_hooks(backend, name)
+    declare = hooks.pop("capabilities", None)
+    capabilities = declare() if declare is not None else spec.capabilities if spec is not None else None
+    if not isinstance(capabilities, Capabilities):
+        raise PluginError(
+            f"storage plugin {name!r} declares no capabilities; "
+            "give its BackendSpec some or implement the hook 'capabilities'"
+        )
+    return Storage(plugin=name, hooks=hooks, capabilities=capabilities, config=config, reopen=reopen)

@@ -1,0 +1,159 @@
+"""Drive coroutines: by hand when nothing in them can suspend, on one background loop otherwise.
+
+The engine is written once, as coroutines. Two kinds of storage call for two ways to
+run them from blocking code:
+
+* a storage that **never suspends** (memory, a small local filesystem) needs no event
+  loop: `run_direct` sends ``None`` once and has the result. That costs a fraction of a
+  microsecond and works on any thread, inside or outside a running loop;
+* a storage that **may suspend** (network) runs on one background loop and thread,
+  made on first use and made anew in a forked child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from typing import Any, TypeVar, cast
+
+from icechunk_core.clock import Clock
+from icechunk_core.errors import InternalError
+
+__all__ = ["gather", "iterate", "pause", "run", "run_direct"]
+
+T = TypeVar("T")
+
+
+def run_direct(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends to its end, here and now.
+
+    Raises
+    ------
+    InternalError
+        If it does suspend: a storage that declares that it never suspends did.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+    coroutine.close()
+    raise InternalError(
+        "a coroutine suspended although its storage declares that it never does; "
+        "the backend must declare may_suspend=True"
+    )
+
+
+class _Background:
+    """One event loop on one daemon thread, for blocking calls on suspending storages."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._main, name="icechunk-core-loop", daemon=True)
+        self.thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+_lock = threading.Lock()
+_background: _Background | None = None
+
+
+def _after_fork_in_child() -> None:
+    # The parent's loop thread does not exist here, and its lock may be held for ever.
+    global _lock, _background
+    _lock = threading.Lock()
+    _background = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The loop that blocking calls on suspending storages run on."""
+    global _background
+    with _lock:
+        if _background is None or _background.pid != os.getpid():
+            _background = _Background()
+        return _background.loop
+
+
+def run(coroutine: Coroutine[Any, Any, T], *, may_suspend: bool) -> T:
+    """Block until the coroutine is done; directly if it cannot suspend."""
+    if not may_suspend:
+        return run_direct(coroutine)
+    loop = background_loop()
+    try:
+        inside = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        inside = False
+    if inside:
+        coroutine.close()
+        raise InternalError(
+            "a blocking call was made from icechunk-core's own event loop; use the _async twin"
+        )
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result()
+    except BaseException:
+        # An interrupt while waiting must not leave the work running unseen.
+        future.cancel()
+        raise
+
+
+def iterate(items: AsyncIterator[T], *, may_suspend: bool) -> Iterator[T]:
+    """The blocking twin of an async iterator."""
+
+    async def step() -> tuple[bool, T | None]:
+        try:
+            return True, await anext(items)
+        except StopAsyncIteration:
+            return False, None
+
+    while True:
+        more, item = run(step(), may_suspend=may_suspend)
+        if not more:
+            return
+        yield cast(T, item)
+
+
+async def gather(
+    jobs: Iterable[Callable[[], Coroutine[Any, Any, T]]], *, may_suspend: bool, limit: int = 64
+) -> list[T]:
+    """Results of all jobs, in order: one after the other in direct mode, else at most ``limit`` at once.
+
+    The first failure cancels the rest and is raised. This is the only place of the
+    engine that creates tasks.
+    """
+    if not may_suspend:
+        return [await job() for job in jobs]
+    pending = list(jobs)
+    if len(pending) <= 1:
+        return [await job() for job in pending]
+    gate = asyncio.Semaphore(max(1, limit))
+
+    async def guarded(job: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with gate:
+            return await job()
+
+    tasks = [asyncio.ensure_future(guarded(job)) for job in pending]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def pause(seconds: float, clock: Clock, *, may_suspend: bool) -> None:
+    """Wait: suspending where that is possible, else blocking the thread."""
+    if may_suspend:
+        await asyncio.sleep(seconds)
+    else:
+        clock.sleep(seconds)
