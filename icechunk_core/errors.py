@@ -114,7 +114,7 @@ class ConflictError(IcechunkError):
         Id of the snapshot the branch points to now.
     """
 
-    default_kind = ErrorKind.COMMIT_CONFLICT
+    default_kind: ClassVar[str] = ErrorKind.COMMIT_CONFLICT
 
     expected_parent: str | None
     actual_parent: str | None
@@ -143,7 +143,7 @@ class RebaseFailedError(ConflictError):
         What clashed, one entry per conflict.
     """
 
-    default_kind = ErrorKind.REBASE_FAILED
+    default_kind: ClassVar[str] = ErrorKind.REBASE_FAILED
 
     snapshot: str | None
     conflicts: list[Any]
@@ -164,61 +164,61 @@ class RebaseFailedError(ConflictError):
 class NotFoundError(IcechunkError, KeyError):
     """Something that was asked for does not exist. Also a `KeyError`."""
 
-    default_kind = ErrorKind.KEY_NOT_FOUND
+    default_kind: ClassVar[str] = ErrorKind.KEY_NOT_FOUND
 
 
 class NodeNotFoundError(NotFoundError):
     """No group, array or chunk at that path."""
 
-    default_kind = ErrorKind.NODE_NOT_FOUND
+    default_kind: ClassVar[str] = ErrorKind.NODE_NOT_FOUND
 
 
 class SnapshotNotFoundError(NotFoundError):
     """No snapshot with that id, or none at that time."""
 
-    default_kind = ErrorKind.SNAPSHOT_NOT_FOUND
+    default_kind: ClassVar[str] = ErrorKind.SNAPSHOT_NOT_FOUND
 
 
 class RefNotFoundError(NotFoundError):
     """No branch or tag of that name."""
 
-    default_kind = ErrorKind.REF_NOT_FOUND
+    default_kind: ClassVar[str] = ErrorKind.REF_NOT_FOUND
 
 
 class RepositoryNotFoundError(NotFoundError):
     """No repository at that storage location."""
 
-    default_kind = ErrorKind.REPOSITORY_NOT_FOUND
+    default_kind: ClassVar[str] = ErrorKind.REPOSITORY_NOT_FOUND
 
 
 class AlreadyExistsError(IcechunkError):
     """What was to be created exists (repository, node, branch, tag)."""
 
-    default_kind = ErrorKind.NODE_ALREADY_EXISTS
+    default_kind: ClassVar[str] = ErrorKind.NODE_ALREADY_EXISTS
 
 
 class ReadOnlyError(IcechunkError):
     """A write through a read-only session, store, storage or repository."""
 
-    default_kind = ErrorKind.READ_ONLY_SESSION
+    default_kind: ClassVar[str] = ErrorKind.READ_ONLY_SESSION
 
 
 class InvalidInputError(IcechunkError, ValueError):
     """An argument, key, index or metadata value is invalid. Also a `ValueError`."""
 
-    default_kind = ErrorKind.INVALID_KEY
+    default_kind: ClassVar[str] = ErrorKind.INVALID_KEY
 
 
 class SessionStateError(IcechunkError):
     """The operation is not allowed in the session's or repository's current state."""
 
-    default_kind = ErrorKind.NOT_ALLOWED
+    default_kind: ClassVar[str] = ErrorKind.NOT_ALLOWED
 
 
 class FormatError(IcechunkError):
     """Bytes on storage could not be read, or a value could not be written."""
 
-    default_kind = ErrorKind.DESERIALIZATION
+    default_kind: ClassVar[str] = ErrorKind.DESERIALIZATION
 
 
 class Corrupt(FormatError):
@@ -230,7 +230,7 @@ class Corrupt(FormatError):
         Which object (its key, or what the caller called it).
     """
 
-    default_kind = ErrorKind.DESERIALIZATION
+    default_kind: ClassVar[str] = ErrorKind.DESERIALIZATION
 
     object_name: str
 
@@ -243,7 +243,7 @@ class Corrupt(FormatError):
 class InternalError(IcechunkError):
     """A bug in icechunk-core; please report it with the traceback."""
 
-    default_kind = ErrorKind.UNKNOWN
+    default_kind: ClassVar[str] = ErrorKind.UNKNOWN
 
 
 # --- storage -----------------------------------------------------------------
@@ -260,7 +260,7 @@ class StorageError(IcechunkError):
         Whether the same call may succeed later, unchanged.
     """
 
-    default_kind = ErrorKind.STORAGE_OTHER
+    default_kind: ClassVar[str] = ErrorKind.STORAGE_OTHER
     retryable: ClassVar[bool] = False
 
     key: str | None
@@ -273,19 +273,19 @@ class StorageError(IcechunkError):
 class NotFound(StorageError):
     """No object under that key."""
 
-    default_kind = ErrorKind.OBJECT_NOT_FOUND
+    default_kind: ClassVar[str] = ErrorKind.OBJECT_NOT_FOUND
 
 
 class AlreadyExists(StorageError):
     """A put with `IfAbsent` found an object; nothing was written."""
 
-    default_kind = "object-already-exists"
+    default_kind: ClassVar[str] = "object-already-exists"
 
 
 class VersionMismatch(StorageError):
     """A put with `IfVersion`, or a read with ``if_version``, found another version; nothing was written."""
 
-    default_kind = "version-mismatch"
+    default_kind: ClassVar[str] = "version-mismatch"
 
 
 class OutcomeUnknown(StorageError):
@@ -301,7 +301,7 @@ class OutcomeUnknown(StorageError):
         in the branch's ancestry, the commit succeeded.
     """
 
-    default_kind = "outcome-unknown"
+    default_kind: ClassVar[str] = "outcome-unknown"
 
     snapshot_id: str | None = None
 
@@ -309,79 +309,79 @@ class OutcomeUnknown(StorageError):
 class RateLimited(StorageError):
     """The storage asks to slow down. Wait and repeat."""
 
-    default_kind = ErrorKind.THROTTLED
+    default_kind: ClassVar[str] = ErrorKind.THROTTLED
     retryable = True
 
 
 class Unavailable(StorageError):
     """The storage cannot be reached or failed inside. Repeat later."""
 
-    default_kind = ErrorKind.OBJECT_STORE
+    default_kind: ClassVar[str] = ErrorKind.OBJECT_STORE
     retryable = True
 
 
 class Timeout(StorageError):
     """No answer in time. A write that timed out may still land."""
 
-    default_kind = "timeout"
+    default_kind: ClassVar[str] = "timeout"
     retryable = True
 
 
 class PermissionDenied(StorageError):
     """The credentials are known but may not do this."""
 
-    default_kind = "permission-denied"
+    default_kind: ClassVar[str] = "permission-denied"
 
 
 class Unauthenticated(StorageError):
     """Credentials are missing, wrong or expired."""
 
-    default_kind = "unauthenticated"
+    default_kind: ClassVar[str] = "unauthenticated"
 
 
 class InvalidKey(StorageError):
     """The backend cannot hold an object under that key."""
 
-    default_kind = "invalid-object-key"
+    default_kind: ClassVar[str] = "invalid-object-key"
 
 
 class InvalidRange(StorageError):
     """A byte range starts past the object's end, or is empty or negative."""
 
-    default_kind = ErrorKind.INVALID_BYTE_RANGE
+    default_kind: ClassVar[str] = ErrorKind.INVALID_BYTE_RANGE
 
 
 class Unsupported(StorageError):
     """The backend does not have that capability; nothing was done."""
 
-    default_kind = "unsupported"
+    default_kind: ClassVar[str] = "unsupported"
 
 
 class ReadOnly(StorageError):
     """The storage was opened read-only."""
 
-    default_kind = ErrorKind.READ_ONLY_STORAGE
+    default_kind: ClassVar[str] = ErrorKind.READ_ONLY_STORAGE
 
 
 class Closed(StorageError):
     """The storage was closed; open it again."""
 
-    default_kind = "closed"
+    default_kind: ClassVar[str] = "closed"
 
 
 class StorageFull(StorageError):
     """No space or quota left. Free some and repeat; nothing that was acknowledged is lost."""
 
-    default_kind = "storage-full"
+    default_kind: ClassVar[str] = "storage-full"
 
 
 class StorageConfigError(StorageError, ValueError):
     """A storage URL or configuration is wrong. Also a `ValueError`."""
 
-    default_kind = ErrorKind.STORAGE_CONFIG
+    default_kind: ClassVar[str] = ErrorKind.STORAGE_CONFIG
 
 
 class PluginError(StorageError):
     """A storage plugin is missing, broken, outdated, disabled or in conflict with another."""
 
-    default_kind = "plugin"
+    default_kind: ClassVar[str] = "plugin"
