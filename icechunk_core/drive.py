@@ -13,17 +13,30 @@ run them from blocking code:
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from typing import Any, TypeVar, cast
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar, cast
 
 from icechunk_core.clock import Clock
 from icechunk_core.errors import InternalError
 
-__all__ = ["gather", "iterate", "pause", "run", "run_direct"]
+__all__ = [
+    "blocking",
+    "blocking_iterator",
+    "blocking_opener",
+    "gather",
+    "iterate",
+    "pause",
+    "run",
+    "run_direct",
+    "wait_for",
+]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def run_direct(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -157,3 +170,83 @@ async def pause(seconds: float, clock: Clock, *, may_suspend: bool) -> None:
         await asyncio.sleep(seconds)
     else:
         clock.sleep(seconds)
+
+
+async def wait_for(future: Future[T], *, may_suspend: bool) -> T:
+    """The result of a future that another thread or task completes; cancelling the wait leaves it alone."""
+    if not may_suspend:
+        return future.result()
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+# --- blocking twins ----------------------------------------------------------
+
+
+def _name_twin(twin: Callable[..., Any], function: Callable[..., Any]) -> None:
+    for attribute in ("__name__", "__qualname__"):
+        text: str = getattr(function, attribute)
+        setattr(twin, attribute, text.removesuffix("_async").replace(".async_", "."))
+
+
+def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Derive ``foo`` from the method ``async def foo_async``: same signature, same docstring.
+
+    The object tells through ``_may_suspend`` how to drive its coroutines.
+
+    >>> class Counter:
+    ...     _may_suspend = False
+    ...     async def one_async(self) -> int:
+    ...         return 1
+    ...     one = blocking(one_async)
+    >>> Counter().one()
+    1
+    """
+
+    @functools.wraps(function)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        may_suspend: bool = args[0]._may_suspend  # type: ignore[attr-defined]
+        return run(function(*args, **kwargs), may_suspend=may_suspend)
+
+    _name_twin(twin, function)
+    return twin
+
+
+def blocking_iterator(function: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]:
+    """Derive the blocking twin of a method that returns an async iterator."""
+
+    @functools.wraps(function)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        may_suspend: bool = args[0]._may_suspend  # type: ignore[attr-defined]
+        return iterate(function(*args, **kwargs), may_suspend=may_suspend)
+
+    _name_twin(twin, function)
+    return twin
+
+
+def blocking_opener(
+    resolve: Callable[[Any], Any],
+) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, T]]:
+    """Derive the blocking twin of a constructor whose first argument is a storage.
+
+    There is no object yet to ask; the storage, once ``resolve`` has made one of what was
+    passed, tells through ``may_suspend``.
+    """
+
+    def derive(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+        call: Callable[..., Coroutine[Any, Any, T]] = function
+
+        @functools.wraps(function)
+        def twin(*args: Any, **kwargs: Any) -> T:
+            if "storage" in kwargs:
+                storage = kwargs["storage"] = resolve(kwargs["storage"])
+            elif len(args) > 1:
+                storage = resolve(args[1])
+                args = (args[0], storage, *args[2:])
+            else:
+                return run(call(*args, **kwargs), may_suspend=False)  # raises the TypeError
+            return run(call(*args, **kwargs), may_suspend=storage.may_suspend)
+
+        _name_twin(twin, function)
+        return cast("Callable[P, T]", twin)
+
+    return derive
