@@ -1,1 +1,1 @@
-"""See `plugin`."""
+"""Storage in the memory of one process: for tests, examples and throw-away work."""

@@ -71,9 +71,7 @@ def _checked(plugin: str, name: str, function: Callable[..., Any]) -> Callable[.
         if parameter.default is not parameter.empty:
             raise _misfit(plugin, name, f"gives {parameter.name!r} a default; remove it")
         if parameter.name not in specified:
-            raise _misfit(
-                plugin, name, f"takes {parameter.name!r}; the contract has {', '.join(specified)}"
-            )
+            raise _misfit(plugin, name, f"takes {parameter.name!r}; the contract has {', '.join(specified)}")
         accepted.append(parameter.name)
     _check_kind(plugin, name, function)
     if accepted == specified:

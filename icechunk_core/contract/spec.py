@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import SplitResult
 
@@ -12,6 +12,10 @@ from icechunk_core.contract.hookspecs import API_VERSION
 from icechunk_core.contract.types import Capabilities
 
 __all__ = ["BackendSpec"]
+
+
+def _as_tuple(schemes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(schemes)
 
 
 @frozen
@@ -26,7 +30,8 @@ class BackendSpec:
         URL schemes that open it, e.g. ``("file",)``.
     config
         attrs class of its configuration. Fields that hold secrets are declared with
-        ``repr=False``. Instances must pickle.
+        ``repr=False``; fields whose name starts with an underscore are not options that a
+        user can set. Instances compare by value and must pickle.
     capabilities
         What every storage of this kind can do; the backend object's ``capabilities``
         hook may narrow or widen it for one that was opened.
@@ -41,7 +46,7 @@ class BackendSpec:
     """
 
     name: str
-    schemes: Sequence[str] = field(converter=tuple)
+    schemes: tuple[str, ...] = field(converter=_as_tuple)
     config: type[Any]
     capabilities: Capabilities
     factory: Callable[[Any], object]

@@ -122,9 +122,7 @@ class Storage:
             return False
         return True
 
-    def with_hooks(
-        self, capabilities: Capabilities | None = None, **replaced: Callable[..., Any]
-    ) -> Storage:
+    def with_hooks(self, capabilities: Capabilities | None = None, **replaced: Callable[..., Any]) -> Storage:
         """A storage with some hooks replaced: how wrappers are made.
 
         It does not pickle unless the wrapper is applied again by ``icechunk_wrap_storage``.
