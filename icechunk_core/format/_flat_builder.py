@@ -1,0 +1,277 @@
+"""Writing FlatBuffers (FORMAT.md, section 5).
+
+The value is described with `Table` objects and written front to back in one pass: a table,
+then what it refers to, so that all offsets point forward and every alignment is known at once.
+Equal vtables are shared. The output satisfies the verifiers of the FlatBuffers project:
+aligned scalars, structs and vectors, NUL-terminated strings, the identifier ``Ichk``.
+
+A table lists its fields by slot; None leaves a slot out, and trailing ones are cut:
+
+    >>> build(Table(struct(b"12-byte name"), u32(5), None, "text", [Table(), Table()]))[4:8]
+    b'Ichk'
+
+Fields are
+
+* inline: `u8`, `u16`, `u32`, `u64`, `i32`, `boolean`, `struct`,
+* ``str``: a string; ``bytes``: a vector of bytes,
+* `Vector`: scalars or structs already packed,
+* a list of `Table` or of ``str``,
+* a `Table` (a union is its type code, as `u8`, in one slot and the table in the next),
+* `Prebuilt`: a table serialised earlier by `prebuild`, copied as it is.
+"""
+
+from __future__ import annotations
+
+import struct as _struct
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from icechunk_core.errors import FormatError
+
+__all__ = [
+    "MAX_BUFFER_SIZE",
+    "Field",
+    "Inline",
+    "Prebuilt",
+    "Table",
+    "Vector",
+    "boolean",
+    "build",
+    "i32",
+    "prebuild",
+    "struct",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+]
+
+MAX_BUFFER_SIZE: Final = (1 << 31) - 1
+IDENTIFIER: Final = b"Ichk"
+
+_PACK_U8 = _struct.Struct("<B").pack
+_PACK_U16 = _struct.Struct("<H").pack
+_PACK_U32 = _struct.Struct("<I").pack
+_PACK_I32 = _struct.Struct("<i").pack
+_PACK_U64 = _struct.Struct("<Q").pack
+_PACK_INTO_U32 = _struct.Struct("<I").pack_into
+_PACK_INTO_I32 = _struct.Struct("<i").pack_into
+_PADDING = tuple(bytes(count) for count in range(8))
+
+
+class Inline(NamedTuple):
+    """A field stored in the table itself: packed bytes and their alignment."""
+
+    data: bytes
+    align: int
+
+
+class Vector(NamedTuple):
+    """Packed items: ``items`` of them in ``data``, the first one aligned to ``align``."""
+
+    data: bytes
+    items: int
+    align: int = 4
+
+
+class Table:
+    """A table's fields, in slot order; see the module's documentation."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, *fields: Field) -> None:
+        self.fields = fields
+
+
+class Prebuilt(NamedTuple):
+    """A serialised table with everything below it: relocatable bytes, and where the table starts."""
+
+    data: bytes
+    position: int
+
+
+Field: TypeAlias = (
+    Inline | Vector | Prebuilt | Table | str | bytes | Sequence["Table | Prebuilt"] | Sequence[str] | None
+)
+
+
+def u8(value: int) -> Inline:
+    """An unsigned 8-bit number."""
+    return Inline(_PACK_U8(value), 1)
+
+
+def boolean(value: bool) -> Inline:
+    """A truth value."""
+    return Inline(_PACK_U8(value), 1)
+
+
+def u16(value: int) -> Inline:
+    """An unsigned 16-bit number."""
+    return Inline(_PACK_U16(value), 2)
+
+
+def u32(value: int) -> Inline:
+    """An unsigned 32-bit number."""
+    return Inline(_PACK_U32(value), 4)
+
+
+def i32(value: int) -> Inline:
+    """A signed 32-bit number."""
+    return Inline(_PACK_I32(value), 4)
+
+
+def u64(value: int) -> Inline:
+    """An unsigned 64-bit number."""
+    return Inline(_PACK_U64(value), 8)
+
+
+def struct(data: bytes, align: int = 1) -> Inline:
+    """A packed struct, such as an id."""
+    return Inline(data, align)
+
+
+def build(root: Table) -> bytes:
+    """Serialise a whole buffer.
+
+    Raises
+    ------
+    FormatError
+        If the result would exceed 2 GiB, the limit of FlatBuffers.
+    """
+    writer = _Writer(bytearray(_PACK_U32(0) + IDENTIFIER))
+    writer.reference(0, root)
+    return bytes(writer.out)
+
+
+def prebuild(table: Table) -> Prebuilt:
+    """Serialise one table on its own, to be put into several buffers."""
+    writer = _Writer(bytearray(8))
+    writer.reference(0, table)
+    position = _struct.unpack_from("<I", writer.out)[0]
+    return Prebuilt(bytes(writer.out[8:]), position - 8)
+
+
+class _Layout(NamedTuple):
+    """Where the fields of tables with one signature go."""
+
+    size: int
+    align: int
+    offsets: tuple[int, ...]
+    vtable: bytes
+
+
+Signature = tuple[tuple[int, int] | None, ...]
+_layouts: dict[Signature, _Layout] = {}
+
+
+def _lay_out(signature: Signature) -> _Layout:
+    """Place the fields after the 4-byte vtable offset, widest alignment first."""
+    offsets = [0] * len(signature)
+    end = 4
+    align = 4
+    fields = [(*field, slot) for slot, field in enumerate(signature) if field is not None]
+    # 4-byte fields fill the gap up to the first 8-aligned position.
+    if any(field[1] == 8 for field in fields):
+        align = 8
+        gap = next((field for field in fields if field[:2] == (4, 4)), None)
+        if gap is not None:
+            offsets[gap[2]] = 4
+            fields.remove(gap)
+        end = 8
+    for size, field_align, slot in sorted(fields, key=lambda field: -field[1]):
+        end += -end % field_align
+        offsets[slot] = end
+        end += size
+    used = len(offsets)
+    while used and not offsets[used - 1]:
+        used -= 1
+    vtable = _struct.pack(f"<{used + 2}H", 4 + 2 * used, end, *offsets[:used])
+    return _Layout(end, align, tuple(offsets), vtable)
+
+
+class _Writer:
+    """The output so far, and the vtables in it."""
+
+    __slots__ = ("out", "vtables")
+
+    def __init__(self, out: bytearray) -> None:
+        self.out = out
+        self.vtables: dict[bytes, int] = {}
+
+    def align(self, align: int, ahead: int = 0) -> None:
+        """Pad so that the position `ahead` bytes from here is aligned."""
+        self.out += _PADDING[-(len(self.out) + ahead) % align]
+
+    def reference(self, at: int, value: Any) -> None:
+        """Write `value` at the end, and the offset to it at position `at`."""
+        kind = type(value)
+        if kind is str:
+            position = self.string(value)
+        elif kind is Table:
+            position = self.table(value)
+        elif kind is bytes:
+            position = self.vector(value, len(value), 4)
+        elif kind is Vector:
+            position = self.vector(value.data, value.items, value.align)
+        elif kind is Prebuilt:
+            self.align(8)
+            position = len(self.out) + value.position
+            self.out += value.data
+        else:
+            position = self.references(value)
+        if len(self.out) > MAX_BUFFER_SIZE:
+            raise FormatError("the metadata file would exceed 2 GiB; split it")
+        _PACK_INTO_U32(self.out, at, position - at)
+
+    def string(self, text: str) -> int:
+        data = text.encode("utf-8")
+        self.align(4)
+        position = len(self.out)
+        self.out += _PACK_U32(len(data)) + data + b"\0"
+        return position
+
+    def vector(self, data: bytes, count: int, align: int) -> int:
+        self.align(max(align, 4), ahead=4)
+        position = len(self.out)
+        self.out += _PACK_U32(count)
+        self.out += data
+        return position
+
+    def references(self, values: Sequence[Any]) -> int:
+        position = self.vector(bytes(4 * len(values)), len(values), 4)
+        at = position + 4
+        for value in values:
+            self.reference(at, value)
+            at += 4
+        return position
+
+    def table(self, table: Table) -> int:
+        fields = table.fields
+        signature = tuple(
+            None if field is None else (len(field.data), field.align) if type(field) is Inline else (4, 4)
+            for field in fields
+        )
+        layout = _layouts.get(signature)
+        if layout is None:
+            layout = _layouts.setdefault(signature, _lay_out(signature))
+        vtable = self.vtables.get(layout.vtable)
+        if vtable is None:
+            self.align(2)
+            vtable = self.vtables[layout.vtable] = len(self.out)
+            self.out += layout.vtable
+        self.align(layout.align)
+        position = len(self.out)
+        body = bytearray(layout.size)
+        _PACK_INTO_I32(body, 0, position - vtable)
+        pending = []
+        for field, offset in zip(fields, layout.offsets, strict=True):
+            if field is None:
+                continue
+            if type(field) is Inline:
+                body[offset : offset + len(field.data)] = field.data
+            else:
+                pending.append((position + offset, field))
+        self.out += body
+        for at, value in pending:
+            self.reference(at, value)
+        return position
