@@ -1,0 +1,64 @@
+"""Text form of ids: Crockford base 32 (FORMAT.md, section 3)."""
+
+from __future__ import annotations
+
+import base64
+
+from icechunk_core.error_kinds import ErrorKind
+from icechunk_core.errors import InvalidInputError
+
+__all__ = ["decode", "encode"]
+
+_RFC4648 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ENCODE = bytes.maketrans(_RFC4648, _CROCKFORD)
+
+
+def _decode_table() -> bytes:
+    """Every byte to its RFC 4648 digit; what is no Crockford digit becomes ``!``, which no alphabet has."""
+    table = bytearray(b"!" * 256)
+    for crockford, rfc4648 in zip(_CROCKFORD, _RFC4648, strict=True):
+        table[crockford] = table[ord(chr(crockford).lower())] = rfc4648
+    for alias, digit in (("O", "0"), ("I", "1"), ("L", "1")):
+        table[ord(alias)] = table[ord(alias.lower())] = table[ord(digit)]
+    return bytes(table)
+
+
+_DECODE = _decode_table()
+
+
+def encode(data: bytes) -> str:
+    """Encode id bytes as text: upper case, no padding.
+
+    >>> encode(bytes(range(12)))
+    '000G40R40M30E209185G'
+    """
+    return base64.b32encode(data).rstrip(b"=").translate(_ENCODE).decode("ascii")
+
+
+def decode(text: str, size: int = 12) -> bytes:
+    """Decode the text form of an id of ``size`` bytes.
+
+    Lower case is accepted, ``O`` reads as 0, ``I`` and ``L`` as 1. Non-zero spare bits in the last character are
+    ignored, so several texts name one id; `encode` gives the canonical one.
+
+    Raises
+    ------
+    InvalidInputError
+        The text has another length, or a character that is no digit.
+
+    >>> decode("000G40R40M30E209185G") == bytes(range(12))
+    True
+    """
+    length = (size * 8 + 4) // 5
+    if len(text) != length or not text.isascii():
+        raise _invalid(text, f"it must have {length} letters and digits")
+    digits = text.encode("ascii").translate(_DECODE)
+    if b"!" in digits:
+        raise _invalid(text, "it must consist of base 32 digits (0-9, A-Z without U)")
+    return base64.b32decode(digits + b"=" * (-length % 8))
+
+
+def _invalid(text: str, reason: str) -> InvalidInputError:
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    return InvalidInputError(f"invalid id {shown!r}: {reason}", kind=ErrorKind.INVALID_SNAPSHOT_ID)

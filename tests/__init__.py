@@ -1,0 +1,1 @@
+"""Tests of icechunk-core; the directories mirror the package."""
