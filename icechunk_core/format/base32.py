@@ -39,8 +39,8 @@ def encode(data: bytes) -> str:
 def decode(text: str, size: int = 12) -> bytes:
     """Decode the text form of an id of ``size`` bytes.
 
-    Lower case is accepted, ``O`` reads as 0, ``I`` and ``L`` as 1. Non-zero spare bits in the last character are
-    ignored, so several texts name one id; `encode` gives the canonical one.
+    Lower case is accepted, ``O`` reads as 0, ``I`` and ``L`` as 1. Non-zero spare bits in the last
+    character are ignored, so several texts name one id; `encode` gives the canonical one.
 
     Raises
     ------

@@ -23,8 +23,8 @@ IMPLEMENTATION_NAME = b"icechunk-core-0.1.0".ljust(24)
 MAX_PAYLOAD_SIZE = 2**31
 """No FlatBuffers payload is larger, in bytes."""
 
-# What a file may expand to, so that a few bytes cannot claim gigabytes. Real metadata compresses 2 to 100 times;
-# the extreme that the format allows, manifests of constant inline chunks, about 3000 times.
+# What a file may expand to, so that a few bytes cannot claim gigabytes. Real metadata compresses 2 to 100
+# times; the extreme that the format allows, manifests of constant inline chunks, about 3000 times.
 _MAX_EXPANSION = 4096
 _ALWAYS_ALLOWED = 64 * 2**20
 _MAX_WINDOW = 2**27
@@ -105,8 +105,8 @@ def unseal(
     name
         What errors call the object, normally its key.
     max_size
-        Largest payload to accept, in bytes. Besides that, a payload over 64 MiB may not be more than 4096 times the
-        compressed size.
+        Largest payload to accept, in bytes. Besides that, a payload over 64 MiB may not be more than 4096
+        times the compressed size.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def _decompress_in_steps(frame: memoryview, limit: int, name: str) -> bytes:
 
 
 def _measure_blocks(frame: memoryview, has_checksum: bool, limit: int, name: str) -> tuple[int, int]:
-    """Walk the block headers: the least and the most bytes the frame can hold. It must end where the data ends."""
+    """Walk the block headers to the end of the data: the least and the most bytes the frame can hold."""
     position, end = zstandard.frame_header_size(frame), len(frame)
     stored, compressed_blocks, last = 0, 0, False
     while not last:

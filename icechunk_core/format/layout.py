@@ -135,7 +135,8 @@ def validate_ref_name_v1(name: str) -> None:
     """
     if not _PORTABLE_NAME.fullmatch(name):
         raise InvalidInputError(
-            f"invalid ref name {name!r}: in a spec 1 repository use letters, digits, space and !$&'()+,-.:;=@_ only",
+            f"invalid ref name {name!r}: in a spec 1 repository use letters, digits, space and "
+            "!$&'()+,-.:;=@_ only",
             kind=ErrorKind.INVALID_REF_NAME,
         )
 
@@ -148,8 +149,8 @@ def branch_key(name: str, *, escape: bool = True) -> str:
     name
         Branch name.
     escape
-        Percent-encode what Icechunk's generic storage layer encodes (local files, GCS, Azure, memory). Native S3
-        keeps names as they are.
+        Percent-encode what Icechunk's generic storage layer encodes (local files, GCS, Azure, memory).
+        Native S3 keeps names as they are.
 
     Raises
     ------
