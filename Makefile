@@ -15,7 +15,7 @@ help: ## Show this list
 	    while IFS=$$'\t' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.demo ## Version 240 years of climate data; results in demo-output/
-	@$(PY) docs/examples/demo/demo.py
+	@$(PY) docs/examples/demo
 
 test: $(VENV)/.dev ## Run the quick tests
 	@$(PY) -m pytest

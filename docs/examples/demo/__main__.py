@@ -20,6 +20,7 @@ from scenarios import DECADES, FIRST_YEAR, decade, first_difference, load, write
 from icechunk_core import Repository, Session
 
 SHARED = "history"  # tag: where the two scenarios part
+NAMES = {"main": "A1B", "e1": "E1"}
 
 
 def step(text: str) -> None:
@@ -37,7 +38,7 @@ def write_scenarios(repo: Repository, a1b: xr.Dataset, e1: xr.Dataset, decades: 
 
     Returns the snapshot ids of each branch, one a decade.
     """
-    parting = first_difference(a1b, e1) // 10
+    parting = first_difference(a1b["air_temperature"], e1["air_temperature"]) // 10
     commits: dict[str, list[str]] = {"main": [], "e1": []}
     for branch, scenario, first in (("main", a1b, 0), ("e1", e1, parting)):
         if branch == "e1":
@@ -47,8 +48,11 @@ def write_scenarios(repo: Repository, a1b: xr.Dataset, e1: xr.Dataset, decades: 
         for number in range(first, decades):
             session = repo.writable_session(branch)
             write_decade(session.store, decade(scenario, number), append=number > 0)
-            commits[branch].append(session.commit(f"{FIRST_YEAR + 10 * number}s, scenario {branch}"))
-    print(f"  {FIRST_YEAR}s to {FIRST_YEAR + 10 * (parting - 1)}s are the same in both: one history, tag {SHARED!r}")
+            commits[branch].append(session.commit(f"{FIRST_YEAR + 10 * number}s, scenario {NAMES[branch]}"))
+    print(
+        f"  {FIRST_YEAR}s to {FIRST_YEAR + 10 * (parting - 1)}s are the same in both: "
+        f"one history, tag {SHARED!r}"
+    )
     print(f"  main (A1B, rapid growth): {len(commits['main'])} commits")
     print(f"  e1 (E1, strong mitigation): {len(commits['e1']) - parting} commits of its own")
     return commits
@@ -89,10 +93,10 @@ def time_travel(repo: Repository, commits: dict[str, list[str]], a1b: xr.Dataset
 
 
 def run(output: Path, decades: int = DECADES) -> None:
-    """The whole demo; results go to ``output``, which is emptied first."""
+    """The whole demo; results go to ``output``; an earlier repository there is replaced."""
     started = time.perf_counter()
-    shutil.rmtree(output, ignore_errors=True)
     location = output / "repository"
+    shutil.rmtree(location, ignore_errors=True)
     location.mkdir(parents=True)
     a1b, e1 = (scenario.isel(time=slice(0, 10 * decades)) for scenario in load())
 
@@ -146,7 +150,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="240 years of climate in a versioned repository")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="directory for the results")
-    parser.add_argument("--decades", type=int, default=DECADES, help="how many decades from 1860 on (16 to 24)")
+    parser.add_argument(
+        "--decades", type=int, default=DECADES, help="how many decades from 1860 on (16 to 24)"
+    )
     options = parser.parse_args()
     run(options.output, options.decades)
 

@@ -23,9 +23,9 @@ def load() -> tuple[xr.Dataset, xr.Dataset]:
     return a1b, e1
 
 
-def first_difference(a: xr.Dataset, b: xr.Dataset) -> int:
-    """Number of years, from the first on, in which both hold the same temperatures."""
-    differs = np.any(a["air_temperature"].values != b["air_temperature"].values, axis=(1, 2))
+def first_difference(a: xr.DataArray, b: xr.DataArray) -> int:
+    """Number of years, from the first on, in which two arrays (time, latitude, longitude) are equal."""
+    differs = np.any(a.values != b.values, axis=(1, 2))
     return int(np.argmax(differs)) if differs.any() else len(differs)
 
 
