@@ -1,0 +1,198 @@
+"""Listing, measuring and deleting by prefix.
+
+A directory (a normalized prefix, see `normalize_directory`) may hold three things: the
+metadata and chunks of a node, the nodes below it, and, if it lies under the ``c`` of an
+array, chunks. The functions here ask the session for exactly those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from icechunk_core.store.keys import (
+    METADATA_NAME,
+    chunk_key,
+    metadata_key,
+    node_path,
+    normalize_directory,
+    parse_chunk_directory,
+)
+
+if TYPE_CHECKING:
+    from icechunk_core.store.session_protocol import Coords, StoreSession
+
+__all__ = ["delete_under", "entries", "has_keys", "keys_under", "keys_with_prefix", "size_under"]
+
+
+async def keys_under(session: StoreSession, directory: str) -> AsyncIterator[str]:
+    """All keys in a directory and below it."""
+    async for node in session.nodes(node_path(directory)):
+        yield metadata_key(node.path)
+        if node.is_array:
+            async with aclosing(_chunk_keys(session, node.path, ())) as keys:
+                async for key in keys:
+                    yield key
+    held = await _chunks_held(session, directory)
+    if held is not None:
+        async with aclosing(_chunk_keys(session, *held)) as keys:
+            async for key in keys:
+                yield key
+
+
+async def keys_with_prefix(session: StoreSession, prefix: str) -> AsyncIterator[str]:
+    """All keys that begin with ``prefix`` as a string; ``"a"`` matches ``"ab/zarr.json"`` too."""
+    directory, _, stem = prefix.rpartition("/")
+    directory = normalize_directory(directory)
+    if not stem:
+        async with aclosing(keys_under(session, directory)) as keys:
+            async for key in keys:
+                yield key
+        return
+    async with aclosing(entries(session, directory)) as names:
+        async for name, is_key in names:
+            if not name.startswith(stem):
+                continue
+            full = f"{directory}/{name}" if directory else name
+            if is_key:
+                yield full
+                continue
+            async with aclosing(keys_under(session, full)) as keys:
+                async for key in keys:
+                    yield key
+
+
+async def entries(session: StoreSession, directory: str) -> AsyncIterator[tuple[str, bool]]:
+    """Names directly in a directory, each with whether it is a key (else a directory).
+
+    Costs what it returns for groups; listing the coordinates of an array reads its
+    manifests.
+    """
+    path = node_path(directory)
+    seen: set[str] = set()
+    node = await session.get_node(path)
+    if node is not None:
+        seen.add(METADATA_NAME)
+        yield METADATA_NAME, True
+        if node.array is not None and await _has_chunks(session, path, ()):
+            seen.add("c")
+            yield "c", not node.array.shape
+    start = len(path) if path == "/" else len(path) + 1
+    async for child in session.children(path):
+        name = child.path[start:].partition("/")[0]
+        if name not in seen:
+            seen.add(name)
+            yield name, False
+    held = await _chunks_held(session, directory)
+    if held is not None:
+        async for coordinate, is_last in _next_coordinates(session, *held):
+            name = str(coordinate)
+            if name not in seen:
+                seen.add(name)
+                yield name, is_last
+
+
+async def has_keys(session: StoreSession, directory: str) -> bool:
+    """Whether there is any key in a directory or below it."""
+    async with aclosing(keys_under(session, directory)) as keys:
+        async for _ in keys:
+            return True
+    return False
+
+
+async def size_under(session: StoreSession, directory: str) -> int:
+    """Bytes of all values in a directory and below it."""
+    total = 0
+    async for node in session.nodes(node_path(directory)):
+        total += len(node.user_data)
+        if node.is_array:
+            total += await _chunks_size(session, node.path, ())
+    held = await _chunks_held(session, directory)
+    if held is not None:
+        total += await _chunks_size(session, *held)
+    return total
+
+
+async def delete_under(session: StoreSession, directory: str) -> None:
+    """Delete all in a directory and below it, at a cost that follows what is deleted."""
+    if directory == "":
+        await session.clear()
+        return
+    doomed = [(node.path, node.is_array) async for node in session.nodes(node_path(directory))]
+    group = None
+    for path, is_array in doomed:
+        if group is not None and path.startswith(group):
+            continue  # went with the group
+        await session.delete_node(path)
+        if not is_array:
+            group = path + "/"
+    held = await _chunks_held(session, directory)
+    if held is not None:
+        path, prefix = held
+        rows = [row async for batch in session.chunk_coords(path, prefix) for row in _rows(batch)]
+        for coords in rows:
+            await session.delete_chunk(path, coords)
+
+
+# --- chunks of one array
+
+
+async def _chunks_held(session: StoreSession, directory: str) -> tuple[str, Coords] | None:
+    """The array and leading coordinates whose chunks lie in a directory, if that can be."""
+    parsed = parse_chunk_directory(directory)
+    if parsed is None:
+        return None
+    path, prefix = parsed
+    node = await session.get_node(path)
+    if node is None or node.array is None or len(prefix) >= len(node.array.shape):
+        return None
+    return path, prefix
+
+
+def _rows(batch: Any) -> list[Coords]:
+    """Coordinates of a batch as tuples."""
+    rows = batch.tolist() if isinstance(batch, np.ndarray) else batch
+    return [tuple(row) for row in rows]
+
+
+async def _chunk_keys(session: StoreSession, path: str, prefix: Coords) -> AsyncIterator[str]:
+    start = chunk_key(path, ())
+    async for batch in session.chunk_coords(path, prefix):
+        for row in _rows(batch):
+            yield "/".join([start, *map(str, row)])
+
+
+async def _has_chunks(session: StoreSession, path: str, prefix: Coords) -> bool:
+    async with aclosing(cast(Any, session.chunk_coords(path, prefix))) as batches:
+        async for batch in batches:
+            if len(batch):
+                return True
+    return False
+
+
+async def _next_coordinates(
+    session: StoreSession, path: str, prefix: Coords
+) -> AsyncIterator[tuple[int, bool]]:
+    """The distinct coordinates that follow ``prefix``, each with whether it is the last dimension."""
+    at = len(prefix)
+    seen: set[int] = set()
+    async for batch in session.chunk_coords(path, prefix):
+        if not len(batch):
+            continue
+        columns = np.asarray(batch)
+        is_last = columns.shape[1] == at + 1
+        for coordinate in np.unique(columns[:, at]).tolist():
+            if coordinate not in seen:
+                seen.add(coordinate)
+                yield coordinate, is_last
+
+
+async def _chunks_size(session: StoreSession, path: str, prefix: Coords) -> int:
+    total = 0
+    async for batch in session.chunk_coords(path, prefix):
+        for coords in _rows(batch):
+            total += await session.chunk_size(path, coords) or 0
+    return total
