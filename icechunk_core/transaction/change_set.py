@@ -1,0 +1,357 @@
+"""What a session has changed and not yet committed: an overlay on the nodes and chunks of its base snapshot.
+
+A `ChangeSet` knows nothing about storage. It maps paths to nodes and coordinates to
+chunk refs where the session differs from its base, and everything else is answered by
+the base `NodeTable` that the caller passes in. Nodes are identified by their ids, so
+the same change set can be laid over another base after a rebase.
+
+Not thread-safe: the session that owns it holds a lock.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from heapq import merge as merge_sorted
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from attrs import frozen
+
+from icechunk_core.errors import AlreadyExistsError, ErrorKind
+from icechunk_core.format.manifest import ChunkRef
+from icechunk_core.format.snapshot import ArrayData, NodeSnapshot, NodeTable
+from icechunk_core.format.transaction_log import Move
+from icechunk_core.format.zarr_metadata import NodeMetadata
+from icechunk_core.transaction.paths import path_key, subtree_bounds
+
+__all__ = ["MISSING", "ChangeSet", "Coords", "DeletedNode", "Missing"]
+
+Coords: TypeAlias = tuple[int, ...]
+
+
+class Missing(Enum):
+    """The type of `MISSING`."""
+
+    MISSING = "look in the base snapshot"
+
+
+MISSING: Final = Missing.MISSING
+"""Answer of `ChangeSet.chunk`: the session did not touch that chunk, look in the base."""
+
+_NO_CHUNKS: Final[Mapping[Coords, ChunkRef | None]] = MappingProxyType({})
+
+
+@frozen
+class DeletedNode:
+    """A node of the base that the session deleted."""
+
+    id: bytes
+    path: str
+    is_array: bool
+
+
+class ChangeSet:
+    """Uncommitted changes over a base snapshot.
+
+    Attributes
+    ----------
+    created
+        Node id to path of the nodes made in this session.
+    updated
+        Node id to path of base nodes whose ``zarr.json`` changed.
+    deleted
+        Node id to `DeletedNode` of base nodes that are gone. A node made and deleted in the session
+        leaves no trace; one that was deleted and made again is in ``deleted`` with its old id and in
+        ``created`` with the new one.
+    moved
+        Node id to `Move` of base nodes that have another path now.
+    chunks
+        Node id to coordinates to ref; ``None`` stands for a deleted chunk.
+    """
+
+    __slots__ = (
+        "_joined", "_joined_base", "_overlay", "_sorted_paths",
+        "chunks", "created", "deleted", "moved", "updated",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.created: dict[bytes, str] = {}
+        self.updated: dict[bytes, str] = {}
+        self.deleted: dict[bytes, DeletedNode] = {}
+        self.moved: dict[bytes, Move] = {}
+        self.chunks: dict[bytes, dict[Coords, ChunkRef | None]] = {}
+        # Path to the node that the session sees there; None hides what the base has.
+        self._overlay: dict[str, NodeSnapshot | None] = {}
+        self._sorted_paths: list[bytes] | None = None
+        # Updated nodes joined with their manifests in the base they were last read over.
+        self._joined: dict[str, NodeSnapshot] = {}
+        self._joined_base: NodeTable | None = None
+
+    def __repr__(self) -> str:
+        chunks = sum(len(refs) for refs in self.chunks.values())
+        return (
+            f"<ChangeSet: {len(self.created)} nodes created, {len(self.updated)} updated, "
+            f"{len(self.deleted)} deleted, {len(self.moved)} moved, {chunks} chunks>"
+        )
+
+    # --- nodes -----------------------------------------------------------------
+
+    def node(self, path: str, base: NodeTable) -> NodeSnapshot | None:
+        """The node at ``path`` as the session sees it, or None.
+
+        Manifests of the result are those of the base: chunk refs of the session come from `chunk`.
+        """
+        try:
+            own = self._overlay[path]
+        except KeyError:
+            return base.get(path)
+        if own is None or own.array is None or own.id in self.created:
+            return own
+        return self._join(own, base)
+
+    def own_node(self, path: str) -> NodeSnapshot | None:
+        """The node that the session itself put at ``path`` (made, updated or moved), without manifests."""
+        return self._overlay.get(path)
+
+    def nodes(self, prefix: str, base: NodeTable) -> Iterator[NodeSnapshot]:
+        """The node at ``prefix`` and everything below it, in raw byte order of the paths."""
+        own = [p for p in (prefix, *self._own_below(prefix)) if p in self._overlay]
+        return self._merged(own, base.subtree(prefix), base)
+
+    def children(self, path: str, base: NodeTable) -> Iterator[NodeSnapshot]:
+        """The nodes directly below ``path``, in raw byte order."""
+        return self._merged(list(self._own_children(path)), base.children(path), base)
+
+    def put_metadata(
+        self,
+        path: str,
+        data: bytes,
+        meta: NodeMetadata,
+        base: NodeTable,
+        fresh_node_id: Callable[[], bytes],
+    ) -> None:
+        """Create the node at ``path``, or replace its ``zarr.json``.
+
+        Writing the bytes that are there already is no change. Parents need not exist.
+
+        Raises
+        ------
+        AlreadyExistsError
+            If a node of the other type is there.
+        """
+        existing = self.node(path, base)
+        if existing is None:
+            node = NodeSnapshot(fresh_node_id(), path, data, _array_data(meta))
+            self.created[node.id] = path
+        else:
+            if existing.is_array is not meta.is_array:
+                raise _other_type(path, meta)
+            if existing.user_data == data:
+                return
+            node = NodeSnapshot(existing.id, path, data, _array_data(meta))
+            if node.id not in self.created:
+                self.updated[node.id] = path
+        self._place(path, node)
+
+    def delete_node(self, path: str, base: NodeTable) -> bool:
+        """Delete an array, or a group with everything below it. False if there is nothing at ``path``."""
+        node = self.node(path, base)
+        if node is None:
+            return False
+        if node.is_array:
+            self._remove(node, base)
+            return True
+        for inner in list(self.nodes(path, base)):
+            self._remove(inner, base)
+        return True
+
+    def clear(self, base: NodeTable) -> None:
+        """Delete every node."""
+        for node in list(self.nodes("/", base)):
+            self._remove(node, base)
+
+    # --- chunks ----------------------------------------------------------------
+
+    def set_chunk(self, node_id: bytes, coords: Coords, ref: ChunkRef | None) -> None:
+        """Record a chunk's new ref, or with None its deletion."""
+        try:
+            self.chunks[node_id][coords] = ref
+        except KeyError:
+            self.chunks[node_id] = {coords: ref}
+
+    def chunk(self, node_id: bytes, coords: Coords) -> ChunkRef | None | Literal[Missing.MISSING]:
+        """The session's own ref, None if it deleted the chunk, `MISSING` if it did not touch it."""
+        refs = self.chunks.get(node_id)
+        if refs is None:
+            return MISSING
+        return refs.get(coords, MISSING)
+
+    def chunk_changes(self, node_id: bytes) -> Mapping[Coords, ChunkRef | None]:
+        """All chunk changes of one array; None stands for a deletion. Do not modify."""
+        return self.chunks.get(node_id, _NO_CHUNKS)
+
+    # --- whole -----------------------------------------------------------------
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (self.created or self.updated or self.deleted or self.moved or self.chunks)
+
+    def discard(self) -> None:
+        """Forget all changes."""
+        for part in (self.created, self.updated, self.deleted, self.moved, self.chunks, self._overlay):
+            part.clear()
+        self._forget_derived()
+
+    def copy(self) -> ChangeSet:
+        """An independent copy."""
+        twin = ChangeSet()
+        twin.created = dict(self.created)
+        twin.updated = dict(self.updated)
+        twin.deleted = dict(self.deleted)
+        twin.moved = dict(self.moved)
+        twin.chunks = {node_id: dict(refs) for node_id, refs in self.chunks.items()}
+        twin._overlay = dict(self._overlay)
+        return twin
+
+    def merge(self, other: ChangeSet, *, unify_created: bool = True) -> None:
+        """Add the changes of ``other``, which was made over the same base. See `merging.merge_into`."""
+        from icechunk_core.transaction.merging import merge_into
+
+        merge_into(self, other, unify_created=unify_created)
+
+    def to_bytes(self) -> bytes:
+        """All changes in a compact, versioned form (see `change_set_codec`)."""
+        from icechunk_core.transaction.change_set_codec import encode_change_set
+
+        return encode_change_set(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, name: str = "change set") -> ChangeSet:
+        """Inverse of `to_bytes`; the bytes are not trusted.
+
+        Raises
+        ------
+        Corrupt
+            If these are not the bytes of a change set, or of one written by a newer version.
+        """
+        from icechunk_core.transaction.change_set_codec import decode_change_set
+
+        return decode_change_set(data, name=name)
+
+    # --- for merging, rebase, moves and the codec --------------------------------
+
+    def _place(self, path: str, node: NodeSnapshot | None) -> None:
+        """Make the session see ``node`` (without manifests) at ``path``, or with None nothing."""
+        if path not in self._overlay:
+            self._sorted_paths = None
+        self._overlay[path] = node
+        self._joined.pop(path, None)
+
+    def _unplace(self, path: str) -> None:
+        """Let the base's node show at ``path`` again."""
+        if self._overlay.pop(path, MISSING) is not MISSING:
+            self._sorted_paths = None
+        self._joined.pop(path, None)
+
+    def _remove(self, node: NodeSnapshot, base: NodeTable) -> None:
+        self.chunks.pop(node.id, None)
+        self.updated.pop(node.id, None)
+        if self.created.pop(node.id, None) is None:
+            self.deleted[node.id] = DeletedNode(node.id, node.path, node.is_array)
+        elif base.get(node.path) is None:
+            self._unplace(node.path)
+            return
+        self._place(node.path, None)
+
+    def _join(self, own: NodeSnapshot, base: NodeTable) -> NodeSnapshot:
+        """An updated or moved array with the manifests that it has in the base."""
+        if base is not self._joined_base:
+            self._joined.clear()
+            self._joined_base = base
+        joined = self._joined.get(own.path)
+        if joined is not None:
+            return joined
+        move = self.moved.get(own.id)
+        stored = base.get(own.path if move is None else move.source)
+        joined = own
+        if stored is not None and stored.id == own.id and stored.array and own.array:
+            array = own.array
+            joined = NodeSnapshot(
+                own.id,
+                own.path,
+                own.user_data,
+                ArrayData(array.shape, array.num_chunks, array.dimension_names, stored.array.manifests),
+            )
+        self._joined[own.path] = joined
+        return joined
+
+    def _forget_derived(self) -> None:
+        self._sorted_paths = None
+        self._joined.clear()
+        self._joined_base = None
+
+    def _paths(self) -> list[bytes]:
+        if self._sorted_paths is None:
+            self._sorted_paths = sorted(map(path_key, self._overlay))
+        return self._sorted_paths
+
+    def _own_below(self, path: str) -> list[str]:
+        paths = self._paths()
+        low, high = (bisect_left(paths, bound) for bound in subtree_bounds(path))
+        return [_text(key) for key in paths[low:high]]
+
+    def _own_children(self, path: str) -> Iterator[str]:
+        paths = self._paths()
+        low, high = subtree_bounds(path)
+        start = 1 if path == "/" else len(low)
+        position, end = bisect_left(paths, low), bisect_left(paths, high)
+        while position < end:
+            key = paths[position]
+            slash = key.find(b"/", start)
+            if slash < 0:
+                yield _text(key)
+                position += 1
+            else:
+                # Everything below the same child is adjacent: jump over it.
+                position = bisect_left(paths, key[:slash] + b"0", position + 1)
+
+    def _merged(
+        self, own: list[str], stored: Iterator[NodeSnapshot], base: NodeTable
+    ) -> Iterator[NodeSnapshot]:
+        if not own:
+            return stored
+        return self._merge(own, stored, base)
+
+    def _merge(
+        self, own: list[str], stored: Iterator[NodeSnapshot], base: NodeTable
+    ) -> Iterator[NodeSnapshot]:
+        # Judged by `own`, not by the overlay, which may change while the caller iterates.
+        hidden = set(own)
+        mine = ((path_key(path), path, None) for path in own)
+        theirs = ((path_key(node.path), node.path, node) for node in stored if node.path not in hidden)
+        for _, path, node in merge_sorted(mine, theirs, key=lambda entry: entry[0]):
+            found = self.node(path, base) if node is None else node
+            if found is not None:
+                yield found
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "surrogatepass")
+
+
+def _array_data(meta: NodeMetadata) -> ArrayData | None:
+    if not meta.is_array:
+        return None
+    return ArrayData(meta.shape, meta.num_chunks, meta.dimension_names, ())
+
+
+def _other_type(path: str, meta: NodeMetadata) -> AlreadyExistsError:
+    wanted, found = ("array", "group") if meta.is_array else ("group", "array")
+    return AlreadyExistsError(
+        f"cannot make an {wanted} at {path}: a {found} is there; delete it first"
+        if meta.is_array
+        else f"cannot make a {wanted} at {path}: an {found} is there; delete it first",
+        kind=ErrorKind.NODE_ALREADY_EXISTS,
+    )

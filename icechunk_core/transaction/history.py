@@ -1,0 +1,124 @@
+"""Questions about history, answered from the table of snapshots in the repo info (spec 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from icechunk_core.errors import Corrupt, ErrorKind, RefNotFoundError, SnapshotNotFoundError
+from icechunk_core.format.base32 import encode
+from icechunk_core.format.layout import REPO_KEY
+from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotTable
+
+__all__ = ["ancestry", "as_of", "branch_tip", "is_ancestor", "new_commits", "own_commit_status", "tag_target"]
+
+
+def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
+    """``tip`` and its ancestors, newest first.
+
+    Raises
+    ------
+    SnapshotNotFoundError
+        If ``tip`` is not in the table.
+    Corrupt
+        If a parent is missing or the parents form a cycle.
+    """
+    info = table.get(tip)
+    if info is None:
+        raise SnapshotNotFoundError(f"no snapshot {encode(tip)} in this repository")
+    steps = len(table)
+    while True:
+        yield info
+        if info.parent_id is None:
+            return
+        steps -= 1
+        if steps <= 0:
+            raise Corrupt(f"the ancestry of snapshot {encode(tip)} is a cycle", object_name=REPO_KEY)
+        parent = table.get(info.parent_id)
+        if parent is None:
+            raise Corrupt(
+                f"parent {encode(info.parent_id)} of snapshot {encode(info.id)} is missing",
+                object_name=REPO_KEY,
+            )
+        info = parent
+
+
+def as_of(table: SnapshotTable, tip: bytes, time_us: int) -> SnapshotInfo:
+    """The newest snapshot in the ancestry of ``tip`` that is not later than ``time_us`` (µs since 1970).
+
+    Raises
+    ------
+    SnapshotNotFoundError
+        ``no-snapshot-at-time`` if all are later.
+    """
+    for info in ancestry(table, tip):
+        if info.flushed_at <= time_us:
+            return info
+    raise SnapshotNotFoundError(
+        f"no snapshot in the ancestry of {encode(tip)} is as old as the time asked for",
+        kind=ErrorKind.NO_SNAPSHOT_AT_TIME,
+    )
+
+
+def _parents(table: SnapshotTable, tip: bytes) -> Iterator[bytes]:
+    """Ids of `ancestry`, without reading more than the parent of each; ends silently at a missing one."""
+    current: bytes | None = tip
+    for _ in range(len(table)):
+        if current is None or current not in table:
+            return
+        yield current
+        current = table.parent_of(current)
+
+
+def is_ancestor(table: SnapshotTable, ancestor: bytes, tip: bytes) -> bool:
+    """Whether ``ancestor`` is ``tip`` or in its ancestry."""
+    return any(found == ancestor for found in _parents(table, tip))
+
+
+def own_commit_status(info: RepoInfo, branch: str, snapshot_id: bytes) -> bool:
+    """Whether a commit that this writer tried has landed: its snapshot is in the branch's ancestry.
+
+    Other writers may have committed on top of it already.
+    """
+    tip = info.branches.get(branch)
+    return tip is not None and is_ancestor(info.snapshots, snapshot_id, tip)
+
+
+def new_commits(table: SnapshotTable, base: bytes, tip: bytes) -> list[SnapshotInfo] | None:
+    """The commits that a session on ``base`` has to be rebased over, oldest first.
+
+    None if ``base`` is not in the ancestry of ``tip`` (the branch was reset or amended, or history expired).
+    """
+    found: list[SnapshotInfo] = []
+    for info in ancestry(table, tip):
+        if info.id == base:
+            return found[::-1]
+        found.append(info)
+    return None
+
+
+def branch_tip(info: RepoInfo, branch: str) -> bytes:
+    """The snapshot a branch points to.
+
+    Raises
+    ------
+    RefNotFoundError
+        If there is no such branch.
+    """
+    try:
+        return info.branches[branch]
+    except KeyError:
+        raise RefNotFoundError(f"no branch {branch!r}", kind=ErrorKind.REF_NOT_FOUND) from None
+
+
+def tag_target(info: RepoInfo, tag: str) -> bytes:
+    """The snapshot a tag points to.
+
+    Raises
+    ------
+    RefNotFoundError
+        If there is no such tag, or it was deleted.
+    """
+    try:
+        return info.tags[tag]
+    except KeyError:
+        raise RefNotFoundError(f"no tag {tag!r}", kind=ErrorKind.REF_NOT_FOUND) from None

@@ -1,0 +1,129 @@
+"""Into which manifests the refs of one array are cut (FORMAT.md, section 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from attrs import frozen
+
+__all__ = ["Extents", "SplitGrid", "contains", "intersection", "overlapping_before", "volume"]
+
+Extents: TypeAlias = tuple[tuple[int, int], ...]
+"""Box of chunk coordinates: per dimension the first index and the one after the last."""
+
+
+@frozen
+class SplitGrid:
+    """An array's chunk grid cut into boxes of equal size (the last one of an axis may be smaller).
+
+    Attributes
+    ----------
+    num_chunks
+        Chunks per dimension.
+    sizes
+        Chunks per box and dimension, each at least 1.
+
+    >>> grid = SplitGrid((5, 3), (2, 3))
+    >>> list(grid.boxes_overlapping(((1, 3), (0, 9))))
+    [(0, 0), (1, 0)]
+    >>> grid.extents((2, 0))
+    ((4, 5), (0, 3))
+    """
+
+    num_chunks: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def uncut(cls, num_chunks: tuple[int, ...]) -> SplitGrid:
+        """The whole array in one box."""
+        return cls(num_chunks, tuple(max(count, 1) for count in num_chunks))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one box holds everything."""
+        return all(size >= count for size, count in zip(self.sizes, self.num_chunks, strict=True))
+
+    def whole(self) -> Extents:
+        """The grid as a box."""
+        return tuple((0, count) for count in self.num_chunks)
+
+    def extents(self, box: tuple[int, ...]) -> Extents:
+        """The coordinates that a box covers."""
+        return tuple(
+            (index * size, min((index + 1) * size, count))
+            for index, size, count in zip(box, self.sizes, self.num_chunks, strict=True)
+        )
+
+    def boxes_overlapping(self, extents: Extents) -> Iterator[tuple[int, ...]]:
+        """Indices of the boxes that share coordinates with ``extents``; none if that lies outside the grid."""
+        inside = intersection(extents, self.whole())
+        if inside is None:
+            return iter(())
+        return product(
+            *(
+                range(low // size, (high - 1) // size + 1)
+                for (low, high), size in zip(inside, self.sizes, strict=True)
+            )
+        )
+
+    def boxes_of(self, coords: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+        """Box indices of coordinates, one row each."""
+        return coords.astype(np.int64) // np.array(self.sizes, dtype=np.int64)
+
+
+def intersection(one: Extents, two: Extents) -> Extents | None:
+    """The common part of two boxes, None if there is none.
+
+    >>> intersection(((0, 4), (1, 2)), ((2, 9), (0, 5)))
+    ((2, 4), (1, 2))
+    >>> intersection(((0, 2),), ((2, 4),)) is None
+    True
+    """
+    found = []
+    for (low, high), (other_low, other_high) in zip(one, two, strict=True):
+        low, high = max(low, other_low), min(high, other_high)  # noqa: PLW2901
+        if low >= high:
+            return None
+        found.append((low, high))
+    return tuple(found)
+
+
+def overlapping_before(boxes: Sequence[Extents]) -> list[list[int]]:
+    """For each box the positions of the earlier ones that share a coordinate with it.
+
+    >>> overlapping_before([((0, 2),), ((2, 4),), ((1, 3),)])
+    [[], [], [0, 1]]
+    """
+    if len(boxes) < 2:
+        return [[] for _ in boxes]
+    bounds = np.array(boxes, dtype=np.int64).reshape(len(boxes), -1, 2)
+    low, high = bounds[:, :, 0], bounds[:, :, 1]
+    return [
+        np.flatnonzero(((low[:at] < high[at]) & (low[at] < high[:at])).all(axis=1)).tolist()
+        for at in range(len(boxes))
+    ]
+
+
+def contains(extents: Extents, coords: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """For each row of ``coords`` whether it lies in the box."""
+    if not extents:
+        return np.ones(len(coords), dtype=np.bool_)
+    bounds = np.array(extents, dtype=np.int64)
+    inside: npt.NDArray[np.bool_] = ((coords >= bounds[:, 0]) & (coords < bounds[:, 1])).all(axis=1)
+    return inside
+
+
+def volume(extents: Extents) -> int:
+    """How many coordinates a box has.
+
+    >>> volume(((0, 4), (1, 3))), volume(())
+    (8, 1)
+    """
+    total = 1
+    for low, high in extents:
+        total *= high - low
+    return total
