@@ -1,14 +1,16 @@
 """Bind a backend object to the contract: check every hook once, then call it directly.
 
-pluggy rejects unknown hooks and unknown required arguments. It accepts, silently, an
-argument with a default (and then does not pass it), a misspelt optional argument, and a
-plain function where a coroutine is due. All of these are checked here, at open.
+pluggy rejects unknown required arguments. It accepts, silently, an argument with a default
+(and then does not pass it), a misspelt optional argument, and a plain function where a
+coroutine is due. All of these are checked here, at open.
 """
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import pluggy
@@ -16,10 +18,11 @@ import pluggy
 from icechunk_core.contract.hookspecs import PROJECT, OperationHooks
 from icechunk_core.errors import PluginError
 
-__all__ = ["OPTIONAL_HOOKS", "REQUIRED_HOOKS", "bind_hooks"]
+__all__ = ["OPTIONAL_HOOKS", "REQUIRED_HOOKS", "bind_hooks", "check_replacements"]
 
 REQUIRED_HOOKS = ("get_range", "put", "list", "head", "delete", "close")
 OPTIONAL_HOOKS = ("capabilities", "copy", "sync")
+_HOOKS = (*REQUIRED_HOOKS, *OPTIONAL_HOOKS)
 _COROUTINES = frozenset({"get_range", "put", "head", "delete", "copy", "sync", "close"})
 
 
@@ -35,11 +38,11 @@ def bind_hooks(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
     manager.add_hookspecs(OperationHooks)
     try:
         manager.register(backend, name=plugin)
-        manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise PluginError(f"storage plugin {plugin!r} does not fit the contract: {error}") from error
+    _check_known(plugin, [caller.name for caller in manager.get_hookcallers(backend) or []])
     bound: dict[str, Callable[..., Any]] = {}
-    for name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
+    for name in _HOOKS:
         implementations = getattr(manager.hook, name).get_hookimpls()
         if not implementations:
             continue
@@ -47,17 +50,49 @@ def bind_hooks(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
         if implementation.wrapper or implementation.hookwrapper:
             raise _misfit(plugin, name, "is a hook wrapper; wrap storages with icechunk_wrap_storage")
         bound[name] = _checked(plugin, name, implementation.function)
-    missing = [name for name in REQUIRED_HOOKS if name not in bound]
-    if missing:
-        raise PluginError(
-            f"storage plugin {plugin!r} lacks the hooks {', '.join(missing)}; "
-            "implement them and mark them with @icechunk_core.contract.hookimpl"
-        )
+    _check_complete(plugin, backend, bound)
     return bound
+
+
+def check_replacements(plugin: str, replaced: Mapping[str, Callable[..., Any]]) -> None:
+    """Check the hooks of a wrapper: they exist, and are coroutines or async generators as due.
+
+    Raises
+    ------
+    PluginError
+        Naming the hook.
+    """
+    _check_known(plugin, list(replaced))
+    for name, function in replaced.items():
+        _check_kind(plugin, name, function)
 
 
 def _misfit(plugin: str, hook: str, what: str) -> PluginError:
     return PluginError(f"storage plugin {plugin!r}, hook {hook!r} {what}")
+
+
+def _check_known(plugin: str, names: list[str]) -> None:
+    for name in names:
+        if name not in _HOOKS:
+            close = difflib.get_close_matches(name, _HOOKS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise _misfit(plugin, name, f"is unknown; {hint}The contract has {', '.join(_HOOKS)}")
+
+
+def _check_complete(plugin: str, backend: object, bound: Mapping[str, Callable[..., Any]]) -> None:
+    missing = [name for name in REQUIRED_HOOKS if name not in bound]
+    if not missing:
+        return
+    unmarked = [name for name in missing if callable(getattr(type(backend), name, None))]
+    if unmarked:
+        raise PluginError(
+            f"storage plugin {plugin!r} has {', '.join(unmarked)}, but not marked as hooks; "
+            "put @icechunk_core.contract.hookimpl above them"
+        )
+    raise PluginError(
+        f"storage plugin {plugin!r} lacks the hooks {', '.join(missing)}; "
+        "implement them and mark them with @icechunk_core.contract.hookimpl"
+    )
 
 
 def _checked(plugin: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,8 +127,10 @@ def _check_kind(plugin: str, name: str, function: Callable[..., Any]) -> None:
 
 def _trimmed(function: Callable[..., Any], positions: list[int]) -> Callable[..., Any]:
     """Drop the arguments that an implementation leaves out, so that new ones break no old plugin."""
-
-    def call(*arguments: Any) -> Any:
-        return function(*[arguments[position] for position in positions])
-
-    return call
+    if not positions:
+        return lambda *_: function()
+    if len(positions) == 1:
+        only = positions[0]
+        return lambda *arguments: function(arguments[only])
+    pick = itemgetter(*positions)
+    return lambda *arguments: function(*pick(arguments))

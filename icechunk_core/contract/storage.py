@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from icechunk_core.contract.binding import bind_hooks
+from icechunk_core.contract.binding import bind_hooks, check_replacements
 from icechunk_core.contract.types import (
     ALWAYS,
     Buffer,
@@ -99,8 +99,9 @@ class Storage:
         if hook is not None and self.capabilities.copy:
             version: Version = await hook(source, target)
             return version
-        data, _ = await self.get_range_hook(source, None, None)
-        return await self.put_hook(target, [data], ALWAYS, None, None, None)
+        data, info = await self.get_range_hook(source, None, None)
+        metadata = info.metadata if self.capabilities.metadata else None
+        return await self.put_hook(target, [data], ALWAYS, metadata or None, None, None)
 
     async def sync(self, keys: Sequence[str]) -> None:
         """Make earlier puts survive power loss; nothing to do where puts are durable by themselves."""
@@ -125,15 +126,39 @@ class Storage:
     def with_hooks(self, capabilities: Capabilities | None = None, **replaced: Callable[..., Any]) -> Storage:
         """A storage with some hooks replaced: how wrappers are made.
 
-        It does not pickle unless the wrapper is applied again by ``icechunk_wrap_storage``.
+        Replacements are called by position with all arguments of `OperationHooks`; take
+        and hand on ``*arguments``, so that arguments added later pass through. The result
+        does not pickle, for it would come back without the wrapper; a wrapper that is
+        registered (`icechunk_core.plugins.register_wrapper`) is applied again there.
+
+        Raises
+        ------
+        PluginError
+            If there is no such hook, or the replacement is of another kind (coroutine
+            function, async generator) than the hook.
         """
+        check_replacements(self.plugin, replaced)
         return Storage(
             plugin=self.plugin,
             hooks={**self._hooks, **replaced},
             capabilities=capabilities or self.capabilities,
             config=self.config,
-            reopen=self._reopen,
         )
+
+    def reopened_by(self, reopen: Callable[[Any], Storage]) -> Storage:
+        """The same storage, unpickled by calling a picklable function with its configuration."""
+        return Storage(
+            plugin=self.plugin,
+            hooks=self._hooks,
+            capabilities=self.capabilities,
+            config=self.config,
+            reopen=reopen,
+        )
+
+    @property
+    def hook_names(self) -> frozenset[str]:
+        """The operation hooks that this storage has, the optional ones among them."""
+        return frozenset(self._hooks)
 
     def hook(self, name: str) -> Callable[..., Any]:
         """The bound implementation of an operation hook, for wrappers.
@@ -164,8 +189,9 @@ class Storage:
     def __reduce__(self) -> tuple[Callable[[Any], Storage], tuple[Any]]:
         if self._reopen is None:
             raise PluginError(
-                f"storage {self.plugin!r} was made from an object in code and cannot be pickled; "
-                "register its backend (icechunk_core.plugins.register_backend) and open it by URL"
+                f"storage {self.plugin!r} was made in code, from an object or by a wrapper, and cannot be "
+                "pickled; register its backend (icechunk_core.plugins.register_backend) or its wrapper "
+                "(register_wrapper) and open it by URL"
             )
         return self._reopen, (self.config,)
 

@@ -1,0 +1,74 @@
+"""Which plugins are installed: reads the metadata of distributions, imports nothing of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from importlib import metadata
+
+from attrs import field, frozen
+
+__all__ = ["DISABLE_VARIABLE", "GROUP", "Candidate", "candidates", "candidates_for", "is_disabled"]
+
+GROUP = "icechunk_core.backends"
+"""Entry-point group of storage plugins. An entry's name is the URL scheme that it opens."""
+
+DISABLE_VARIABLE = "ICECHUNK_CORE_DISABLE_PLUGINS"
+"""Environment variable: names of schemes or distributions, separated by commas, or ``all``."""
+
+
+@frozen
+class Candidate:
+    """An installed plugin for one scheme, not yet imported.
+
+    Attributes
+    ----------
+    scheme
+        URL scheme, the name of the entry point.
+    distribution, version
+        What was installed, e.g. by pip.
+    target
+        What the entry point refers to, e.g. ``package.plugin``.
+    """
+
+    scheme: str
+    distribution: str
+    version: str
+    target: str
+    entry_point: metadata.EntryPoint = field(repr=False, eq=False)
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} ({self.target})"
+
+
+def _candidate(entry_point: metadata.EntryPoint) -> Candidate:
+    dist = entry_point.dist
+    return Candidate(
+        scheme=entry_point.name.lower(),
+        distribution=(dist.name if dist is not None else None) or "unknown distribution",
+        version=(dist.version if dist is not None else None) or "unknown",
+        target=entry_point.value,
+        entry_point=entry_point,
+    )
+
+
+def candidates() -> Sequence[Candidate]:
+    """Every installed storage plugin, by scheme and distribution; disabled ones too."""
+    found = {_candidate(entry_point) for entry_point in metadata.entry_points(group=GROUP)}
+    return sorted(found, key=lambda each: (each.scheme, each.distribution, each.target))
+
+
+def candidates_for(scheme: str) -> Sequence[Candidate]:
+    """The installed plugins for a scheme that are not disabled; two or more are a conflict."""
+    return [each for each in candidates() if each.scheme == scheme and not is_disabled(each)]
+
+
+def is_disabled(candidate: Candidate) -> bool:
+    """Whether the environment switches a plugin off."""
+    names = {_normalized(name) for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
+    return not names.isdisjoint({"all", _normalized(candidate.scheme), _normalized(candidate.distribution)})
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()

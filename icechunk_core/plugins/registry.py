@@ -1,0 +1,258 @@
+"""Which backend opens a scheme: registered in code, or found as an installed plugin and loaded now."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from icechunk_core.contract import BackendSpec
+from icechunk_core.errors import PluginError
+from icechunk_core.plugins.discovery import (
+    DISABLE_VARIABLE,
+    Candidate,
+    candidates,
+    candidates_for,
+    is_disabled,
+)
+from icechunk_core.plugins.firstparty import install_command
+from icechunk_core.plugins.loading import LoadedPlugin, WrapStorage, check_spec, load
+from icechunk_core.plugins.records import PluginRecord, PluginState
+
+__all__ = [
+    "Backend",
+    "find_backend",
+    "known_schemes",
+    "list_plugins",
+    "register_backend",
+    "unregister_backend",
+]
+
+
+@frozen
+class Backend:
+    """What opens a scheme.
+
+    Attributes
+    ----------
+    spec
+        The backend.
+    origin
+        For messages: which distribution it comes from.
+    packages
+        Top-level import packages of the plugin.
+    wrap
+        The plugin's own wrapper of the storages that it opens.
+    """
+
+    spec: BackendSpec
+    origin: str
+    packages: frozenset[str] = frozenset()
+    wrap: WrapStorage | None = None
+
+
+# Plain dictionaries: each change is one atomic operation. Importing under a lock of ours
+# could deadlock with Python's own import locks.
+_registered: dict[str, BackendSpec] = {}
+_registering = threading.Lock()
+_loaded: dict[Candidate, LoadedPlugin] = {}
+_failed: dict[Candidate, tuple[str, str | None]] = {}
+
+
+# --- in code -----------------------------------------------------------------
+
+
+def register_backend(spec: BackendSpec, *, replace: bool = False) -> None:
+    """Let URLs with the backend's schemes open it, in this process.
+
+    Parameters
+    ----------
+    spec
+        The backend.
+    replace
+        Take its schemes over from another backend that has them.
+
+    Raises
+    ------
+    PluginError
+        If another backend, registered in code or installed, has one of its schemes.
+    """
+    check_spec(
+        spec, f"the registered backend {getattr(spec, 'name', spec)!r}", "the package that registers it"
+    )
+    with _registering:
+        for scheme in () if replace else spec.schemes:
+            other = _registered.get(scheme.lower())
+            if other is not None and other != spec:
+                raise PluginError(
+                    f"the scheme {scheme!r} is registered already, for the backend {other.name!r}; "
+                    "unregister that one, or pass replace=True",
+                    kind="plugin-conflict",
+                )
+            installed = candidates_for(scheme.lower())
+            if installed:
+                raise PluginError(
+                    f"the scheme {scheme!r} is opened by the installed plugin {installed[0]}; "
+                    "choose another scheme, or pass replace=True",
+                    kind="plugin-conflict",
+                )
+        _registered.update({scheme.lower(): spec for scheme in spec.schemes})
+
+
+def unregister_backend(scheme: str) -> None:
+    """Forget the backend that was registered in code for a scheme, with all its schemes.
+
+    Raises
+    ------
+    PluginError
+        If none was registered for it.
+    """
+    with _registering:
+        spec = _registered.get(scheme.lower())
+        if spec is None:
+            raise PluginError(f"no backend was registered in code for the scheme {scheme!r}")
+        for each in [name for name, other in _registered.items() if other is spec]:
+            del _registered[each]
+
+
+# --- lookup ------------------------------------------------------------------
+
+
+def find_backend(scheme: str) -> Backend:
+    """The backend for a scheme; loads its plugin, and only that one, if need be.
+
+    Raises
+    ------
+    PluginError
+        If there is none, or it is disabled, broken, outdated or in conflict with another.
+    """
+    scheme = scheme.lower()
+    spec = _registered.get(scheme)
+    if spec is not None:
+        return Backend(spec, f"{spec.name!r} (registered in code)")
+    found = candidates_for(scheme)
+    if not found:
+        raise _unknown(scheme)
+    if len(found) > 1:
+        raise PluginError(_conflict(scheme, found), kind="plugin-conflict")
+    plugin = _load(found[0])
+    return Backend(plugin.spec, str(plugin.candidate), plugin.packages, plugin.wrap)
+
+
+def known_schemes() -> Sequence[str]:
+    """Schemes that can be opened, or at least tried: registered, or installed and not disabled."""
+    installed = {each.scheme for each in candidates() if not is_disabled(each)}
+    return sorted(installed | set(_registered))
+
+
+def _load(candidate: Candidate) -> LoadedPlugin:
+    plugin = _loaded.get(candidate)
+    if plugin is None:
+        try:
+            plugin = load(candidate)
+        except PluginError as error:
+            cause = error.__cause__
+            trace = "".join(traceback.format_exception(cause)) if cause is not None else None
+            _failed[candidate] = (error.message, trace)
+            raise
+        _failed.pop(candidate, None)
+        _loaded[candidate] = plugin
+    return plugin
+
+
+def _conflict(scheme: str, found: Sequence[Candidate]) -> str:
+    return (
+        f"several installed plugins open {scheme!r}: {' and '.join(map(str, found))}; uninstall all but one, "
+        f"or name the distributions that are not to be used in the environment variable {DISABLE_VARIABLE}"
+    )
+
+
+def _unknown(scheme: str) -> PluginError:
+    disabled = [each for each in candidates() if each.scheme == scheme]
+    if disabled:
+        return PluginError(
+            f"the storage plugin {disabled[0]} for {scheme!r} is disabled by the environment variable "
+            f"{DISABLE_VARIABLE}",
+            kind="plugin-disabled",
+        )
+    names = known_schemes()
+    installed = f"installed are: {', '.join(names)}" if names else "none is installed"
+    command = install_command(scheme)
+    if command is not None:
+        mend = f"the plugin for it is missing; {command}"
+    else:
+        mend = _declared_elsewhere(scheme) or "check the spelling, or install the package that provides it"
+    return PluginError(
+        f"no storage plugin opens URLs with the scheme {scheme!r} ({installed}); {mend}",
+        kind="plugin-missing",
+    )
+
+
+def _declared_elsewhere(scheme: str) -> str | None:
+    for plugin in _loaded.values():
+        if scheme in plugin.spec.schemes:
+            return (
+                f"the plugin {plugin.candidate} declares that scheme but has no entry point of that name, "
+                "so that it cannot be found by it"
+            )
+    return None
+
+
+# --- listing -----------------------------------------------------------------
+
+
+def list_plugins(*, check: bool = False) -> list[PluginRecord]:
+    """Every storage plugin: installed ones by scheme, then those registered in code.
+
+    Parameters
+    ----------
+    check
+        Load each plugin that is not disabled, to find out whether it works. Otherwise
+        nothing is imported.
+
+    Examples
+    --------
+    >>> "memory" in [record.name for record in list_plugins()]
+    True
+    """
+    installed = candidates()
+    records = [_record(candidate, installed, check) for candidate in installed]
+    records.extend(
+        PluginRecord(
+            scheme, "", "", getattr(spec.factory, "__qualname__", repr(spec.factory)), PluginState.LOADED
+        )
+        for scheme, spec in sorted(_registered.items())
+    )
+    return records
+
+
+def _record(candidate: Candidate, installed: Sequence[Candidate], check: bool) -> PluginRecord:
+    def record(state: PluginState, error: str | None = None, trace: str | None = None) -> PluginRecord:
+        return PluginRecord(
+            candidate.scheme,
+            candidate.distribution,
+            candidate.version,
+            candidate.target,
+            state,
+            error,
+            trace,
+        )
+
+    if is_disabled(candidate):
+        return record(PluginState.DISABLED, f"disabled by the environment variable {DISABLE_VARIABLE}")
+    rivals = [each for each in installed if each.scheme == candidate.scheme and not is_disabled(each)]
+    if len(rivals) > 1:
+        return record(PluginState.CONFLICT, _conflict(candidate.scheme, rivals))
+    if check and candidate not in _loaded:
+        try:
+            _load(candidate)
+        except PluginError as error:
+            # A second look at what _load kept: the traceback belongs to the record, not to us.
+            return record(PluginState.BROKEN, *_failed.get(candidate, (error.message, None)))
+    if candidate in _loaded:
+        return record(PluginState.LOADED)
+    if candidate in _failed:
+        return record(PluginState.BROKEN, *_failed[candidate])
+    return record(PluginState.NOT_LOADED)
