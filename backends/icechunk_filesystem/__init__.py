@@ -1,1 +1,1 @@
-"""See `plugin`."""
+"""A directory as object storage, safe between processes. See `plugin`."""

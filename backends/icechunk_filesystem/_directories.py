@@ -1,0 +1,176 @@
+"""Directories under the root: checked once, made when needed, synced with what they hold."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+
+from icechunk_core.contract.errors import InvalidKey
+from icechunk_filesystem._system import System
+
+__all__ = ["Directories"]
+
+_MOST_REMEMBERED = 50_000
+
+
+class Directories:
+    """What is known about the directories of one storage.
+
+    Paths are relative to the root; the root is ``""``. A directory that is in ``known``
+    was seen to be a real directory, reached without a symbolic link, so that no key leads
+    out of the root. Links are not followed at all below the root.
+    """
+
+    def __init__(self, root: str, system: System) -> None:
+        self.root = root
+        self.known: set[str] = set()
+        self._system = system
+        self._anchored: set[str] = set()
+        self._made_above: list[str] = []
+
+    def absolute(self, relative: str) -> str:
+        """The path for system calls."""
+        return f"{self.root}/{relative}" if relative else self.root
+
+    def check(self, relative: str) -> bool:
+        """Whether the directory is there.
+
+        Raises
+        ------
+        InvalidKey
+            If the way to it leads through a symbolic link.
+        """
+        if relative in self.known:
+            return True
+        for part in _lineage(relative):
+            try:
+                mode = os.lstat(self.absolute(part)).st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            if stat.S_ISLNK(mode) or _is_junction(self.absolute(part)):
+                raise InvalidKey(
+                    f"{part!r} is a symbolic link; links below the root {self.root!r} are not followed"
+                )
+            if not stat.S_ISDIR(mode):
+                return False
+        self._remember(relative)
+        return True
+
+    def ensure(self, relative: str) -> None:
+        """Make the directory and those above it, the root included, unless they are there.
+
+        Raises
+        ------
+        InvalidKey
+            If the way leads through a symbolic link.
+        OSError
+            E.g. `NotADirectoryError` where a file is in the way.
+        """
+        if self.check(relative):
+            return
+        self._make_root()
+        for part in _lineage(relative):
+            path = self.absolute(part)
+            try:
+                self._system.make_directory(path)
+            except FileExistsError:
+                if os.path.isdir(path):
+                    continue
+                raise NotADirectoryError(20, "Not a directory", path) from None
+            self._anchored.discard(part)
+        self.check(relative)
+
+    def forget(self, relative: str) -> None:
+        """Look again next time: the directory turned out to be gone."""
+        for part in ("", *_lineage(relative)):
+            self.known.discard(part)
+            self._anchored.discard(part)
+
+    def remove_if_empty(self, relative: str) -> bool:
+        """Remove a directory that holds nothing but empty directories; whether it is gone.
+
+        Deleted objects leave their directories behind; they must not be in the way of an
+        object of that name.
+        """
+        path = self.absolute(relative)
+        for folder, _, files in os.walk(path, topdown=False):
+            if files:
+                return False
+            try:
+                self._system.remove_directory(folder)
+            except OSError:
+                return False
+        # Whatever was known below is void.
+        self.known -= {known for known in list(self.known) if f"{known}/".startswith(f"{relative}/")}
+        return not os.path.isdir(path)
+
+    def sync(self, relatives: Iterable[str]) -> None:
+        """Make the entries of these directories survive power loss, and the directories themselves.
+
+        Each is synced once per call; those above them once in the life of the storage,
+        because another process may have made them and not synced them yet.
+        """
+        wanted: set[str] = set()
+        anchored: set[str] = set()
+        for relative in relatives:
+            wanted.add(relative)
+            for part in reversed(_lineage(relative)):
+                if part in self._anchored:
+                    break
+                anchored.add(part)
+                wanted.add(part.rpartition("/")[0])
+        for relative in sorted(wanted):
+            self._system.sync_directory(self.absolute(relative))
+        if "" not in self._anchored:
+            self._sync_above()
+            anchored.add("")
+        self._anchored |= anchored
+
+    def _sync_above(self) -> None:
+        above, self._made_above = {os.path.dirname(self.root), *self._made_above}, []
+        for path in sorted(above):
+            # The directory that holds the root may belong to somebody else.
+            with suppress(PermissionError):
+                self._system.sync_directory(path)
+
+    def _make_root(self) -> None:
+        missing = []
+        path = self.root
+        while not os.path.isdir(path):
+            missing.append(path)
+            parent = os.path.dirname(path)
+            if parent == path:
+                break
+            path = parent
+        for path in reversed(missing):
+            try:
+                self._system.make_directory(path)
+            except FileExistsError:
+                if not os.path.isdir(path):
+                    raise NotADirectoryError(20, "Not a directory", path) from None
+            self._made_above.append(os.path.dirname(path))
+            self._anchored.discard("")
+
+    def _remember(self, relative: str) -> None:
+        if len(self.known) >= _MOST_REMEMBERED:
+            self.known.clear()
+        self.known.add(relative)
+
+
+def _lineage(relative: str) -> list[str]:
+    """The directory and those above it, outermost first, without the root.
+
+    >>> _lineage("a/b/c")
+    ['a', 'a/b', 'a/b/c']
+    """
+    if not relative:
+        return []
+    parts = relative.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _is_junction(path: str) -> bool:
+    isjunction = getattr(os.path, "isjunction", None)  # Python 3.12, Windows
+    return isjunction is not None and bool(isjunction(path))

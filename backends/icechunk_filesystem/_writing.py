@@ -1,0 +1,295 @@
+"""Writing files: a complete temporary file, published in one step.
+
+Unconditional puts rename it. Conditional ones do it under the key's lock, after a look at
+what is there, and leave a version record; from then on every writer of that key takes the
+lock. An unconditional writer that did not see the record of the first conditional one is
+caught by its temporary file: it is either visible to that one, which withdraws it, or was
+made later, and then the record is visible to its writer.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from icechunk_core.contract import Buffer, Condition, DeleteResult, IfAbsent, IfVersion, Version
+from icechunk_core.contract.errors import (
+    AlreadyExists,
+    InvalidKey,
+    OutcomeUnknown,
+    StorageError,
+    Unavailable,
+    VersionMismatch,
+)
+from icechunk_filesystem._directories import Directories
+from icechunk_filesystem._errors import translated
+from icechunk_filesystem._locks import KeyLocks
+from icechunk_filesystem._paths import KeyCodec
+from icechunk_filesystem._system import System
+from icechunk_filesystem._temporary import PLAIN, UNDER_LOCK, TemporaryFiles
+from icechunk_filesystem._versions import VersionRecords, digest_of, identity, is_coarse
+
+__all__ = ["Writer"]
+
+_ATTEMPTS = 20
+
+
+class Writer:
+    """Writes and deletes the objects of one storage. Nothing here suspends."""
+
+    def __init__(
+        self,
+        directories: Directories,
+        codec: KeyCodec,
+        records: VersionRecords,
+        temporary: TemporaryFiles,
+        locks: KeyLocks,
+        system: System,
+        *,
+        durable: bool,
+    ) -> None:
+        self._base = directories.root.rstrip("/") + "/"
+        self._directories = directories
+        self._codec = codec
+        self._records = records
+        self._temporary = temporary
+        self._locks = locks
+        self._system = system
+        self._durable = durable
+
+    def put(self, key: str, data: Sequence[Buffer]) -> Version:
+        """Write an object whatever is there."""
+        target = self._codec.path(key)
+        digest = digest_of(key)
+        try:
+            return self._put_plain(key, target, digest, data)
+        except OSError as error:
+            raise translated(error, key) from error
+
+    def put_if(
+        self, key: str, data: Sequence[Buffer], condition: Condition, *, link: bool, lock: bool
+    ) -> Version:
+        """Write an object under a condition, with what the filesystem has: links, locks or both."""
+        target = self._codec.path(key)
+        try:
+            if lock:
+                return self._put_locked(key, target, digest_of(key), data, condition, link=link)
+            return self._create_by_link(key, target, digest_of(key), data)
+        except OSError as error:
+            raise translated(error, key) from error
+
+    def delete(self, keys: Sequence[str]) -> list[DeleteResult]:
+        """Delete objects; the directories that held them are synced once."""
+        results = []
+        touched = set()
+        for key in keys:
+            try:
+                target = self._codec.path(key)
+                if self._delete(key, target):
+                    touched.add(_directory(target))
+            except StorageError as error:
+                results.append(DeleteResult(key, error))
+            else:
+                results.append(DeleteResult(key))
+        if self._durable and touched:
+            try:
+                self._directories.sync(touched)
+            except FileNotFoundError:
+                pass  # Deleted as a whole by somebody else.
+            except OSError as error:
+                raise translated(error, None) from error
+        return results
+
+    def sync(self, keys: Sequence[str]) -> None:
+        """Make earlier puts survive power loss: each file, then each directory once."""
+        if not self._durable:
+            return
+        targets = {self._codec.path(key): key for key in keys}
+        for target, key in targets.items():
+            try:
+                self._system.sync_file(self._base + target)
+            except OSError as error:
+                raise translated(error, key, reading=True) from error
+        try:
+            self._directories.sync({_directory(target) for target in targets})
+        except OSError as error:
+            raise translated(error, None) from error
+
+    # --- unconditional
+
+    def _put_plain(self, key: str, target: str, digest: str, data: Sequence[Buffer]) -> Version:
+        path = self._base + target
+        directory = _directory(target)
+        known = self._directories.known
+        for _ in range(_ATTEMPTS):
+            if directory not in known:
+                self._directories.ensure(directory)
+            # A name that is reused must not come back empty after power loss.
+            sync = self._durable and os.path.exists(path)
+            source, status = self._temporary.write(digest, data, PLAIN, sync=sync)
+            if self._records.exists(digest) or is_coarse(status.st_mtime_ns):
+                self._temporary.discard(source)
+                return self._put_locked(key, target, digest, data, None, link=False)
+            try:
+                self._system.replace(source, path)
+            except OSError as error:
+                self._temporary.discard(source)
+                self._make_way(error, key, target)
+            else:
+                return Version(identity(status))
+        raise _restless(key)
+
+    # --- conditional
+
+    def _put_locked(
+        self,
+        key: str,
+        target: str,
+        digest: str,
+        data: Sequence[Buffer],
+        condition: Condition | None,
+        *,
+        link: bool,
+    ) -> Version:
+        self._directories.ensure(_directory(target))
+        # A look before the work; the one that counts is under the lock.
+        self._check(key, target, condition)
+        source, status = self._temporary.write(digest, data, UNDER_LOCK, sync=self._durable)
+        try:
+            with self._locks.hold(digest, key):
+                if self._records.begin(digest):
+                    self._temporary.withdraw(digest)
+                current = self._check(key, target, condition)
+                token = self._records.write(digest, status, current)
+                atomically = link and isinstance(condition, IfAbsent)
+                self._publish(key, source, target, self._link if atomically else self._system.replace)
+        finally:
+            self._temporary.discard(source)
+        self._sync_entry(key, target)
+        return Version(token)
+
+    def _create_by_link(self, key: str, target: str, digest: str, data: Sequence[Buffer]) -> Version:
+        self._directories.ensure(_directory(target))
+        self._check(key, target, IfAbsent())
+        source, status = self._temporary.write(digest, data, PLAIN, sync=self._durable)
+        try:
+            self._publish(key, source, target, self._link)
+        finally:
+            self._temporary.discard(source)
+        self._sync_entry(key, target)
+        return Version(identity(status))
+
+    def _check(self, key: str, target: str, condition: Condition | None) -> os.stat_result | None:
+        """The present file's status, if the condition holds for it."""
+        try:
+            status = os.lstat(self._base + target)
+        except (FileNotFoundError, NotADirectoryError):
+            status = None
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            status = None
+        if isinstance(condition, IfAbsent):
+            if status is not None:
+                raise _exists(key)
+        elif isinstance(condition, IfVersion):
+            found = "no object" if status is None else "another version"
+            if status is None or self._records.token(key, status) != condition.version.token:
+                raise VersionMismatch(f"found {found} under {key!r}; nothing was written", key=key)
+        return status
+
+    def _publish(self, key: str, source: str, target: str, step: Callable[[str, str], None]) -> None:
+        path = self._base + target
+        for _ in range(_ATTEMPTS):
+            try:
+                step(source, path)
+            except FileExistsError:
+                if os.path.isdir(path):
+                    self._make_way(IsADirectoryError(21, "Is a directory", path), key, target)
+                    continue
+                raise _exists(key) from None
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and not os.path.exists(source):
+                    break
+                self._make_way(error, key, target)
+            else:
+                return
+        raise _restless(key)
+
+    def _link(self, source: str, path: str) -> None:
+        try:
+            self._system.link(source, path)
+        except FileExistsError:
+            # On network filesystems a repeated request can fail on its own success.
+            if os.lstat(source).st_nlink != 2:
+                raise
+
+    def _sync_entry(self, key: str, target: str) -> None:
+        if self._durable:
+            try:
+                self._directories.sync([_directory(target)])
+            except OSError as error:
+                raise OutcomeUnknown(
+                    f"object {key!r} was written, but the system could not sync its directory; "
+                    f"after power loss it may be gone ({error.strerror})",
+                    key=key,
+                ) from error
+
+    # --- helpers
+
+    def _make_way(self, error: OSError, key: str, target: str) -> None:
+        """Mend what kept a file from being published, or raise."""
+        directory = _directory(target)
+        if isinstance(error, FileNotFoundError):
+            # The directory was removed by somebody who saw it empty, or the temporary file withdrawn.
+            self._directories.forget(directory)
+            self._directories.ensure(directory)
+        elif not os.path.isdir(self._base + target):
+            raise error
+        elif not self._directories.remove_if_empty(target):
+            raise InvalidKey(
+                f"object {key!r}: there are objects under '{key}/', and 'a' and 'a/b' "
+                "cannot both exist in a directory",
+                key=key,
+            ) from error
+
+    def _delete(self, key: str, target: str) -> bool:
+        """Delete one object; whether there was one."""
+        if not self._directories.check(_directory(target)):
+            return False
+        digest = digest_of(key)
+        try:
+            if not self._records.exists(digest):
+                gone = self._unlink(target)
+                if not self._records.exists(digest):
+                    return gone
+            # Somebody swaps this key; one that began just now may have put it back.
+            with self._locks.hold(digest, key):
+                gone = self._unlink(target)
+                self._records.remove(digest)
+                return gone
+        except OSError as error:
+            raise translated(error, key) from error
+
+    def _unlink(self, target: str) -> bool:
+        path = self._base + target
+        try:
+            self._system.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            if os.path.isdir(path):
+                return False
+            raise
+        return True
+
+
+def _directory(target: str) -> str:
+    return target.rpartition("/")[0]
+
+
+def _exists(key: str) -> AlreadyExists:
+    return AlreadyExists(f"there is an object {key!r} already", key=key)
+
+
+def _restless(key: str) -> Unavailable:
+    return Unavailable(f"object {key!r}: its directory kept changing under the writer; repeat", key=key)
