@@ -75,7 +75,9 @@ def test_libraries_that_only_some_layers_know(
 def test_every_package_has_its_place() -> None:
     """What the wheel contains, what import-linter watches and what mypy checks are the same packages."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    shipped = {Path(path).name for path in pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    shipped = {
+        Path(path).name for path in pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    }
     linter = configparser.ConfigParser()
     linter.read(ROOT / ".importlinter")
     watched = set(linter["importlinter"]["root_packages"].split())

@@ -1,0 +1,78 @@
+"""Pages that name files or are written from code are up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TABLE_ROW = re.compile(r"^\| (?!I want to change|---)(?P<what>[^|]+) \| (?P<cells>.+) \|$", re.MULTILINE)
+
+
+def _rows() -> list[tuple[str, str]]:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.split("## I want to change", 1)[1].split("\n## ", 1)[0]
+    return [(row["what"], row["cells"]) for row in TABLE_ROW.finditer(section)]
+
+
+@pytest.mark.parametrize(("what", "cells"), _rows(), ids=[what for what, _ in _rows()])
+def test_every_path_in_the_contributing_table_exists(what: str, cells: str) -> None:
+    """Each row of "I want to change" names a file, its test and its doc, and all of them exist."""
+    columns = cells.split(" | ")
+    assert len(columns) == 3
+    for column in columns:
+        paths = re.findall(r"`([^`]+)`", column)
+        assert paths, f"{what}: a column names no path"
+        for path in paths:
+            assert list(ROOT.glob(path)), f"{what}: {path} does not exist"
+
+
+def test_relative_links_lead_somewhere() -> None:
+    """Every relative link in README, CONTRIBUTING, CHANGELOG and docs leads to a file."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if not target.startswith(("http://", "https://", "mailto:"))
+    ]
+    broken = [(str(page), target) for page, target in links if not (page.parent / target).exists()]
+    assert links
+    assert not broken
+
+
+def test_the_errors_page_is_current() -> None:
+    """`docs/reference/errors.md` is what `errors_page.py` writes from the classes."""
+    source = ROOT / "docs" / "reference" / "errors_page.py"
+    spec = importlib.util.spec_from_file_location("errors_page", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.render(), (
+        f"run python {source.relative_to(ROOT)}"
+    )
+
+
+def test_every_decision_is_listed() -> None:
+    """Each record in `docs/decisions` is in its index and in the navigation."""
+    index = (ROOT / "docs" / "decisions" / "index.md").read_text(encoding="utf-8")
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    records = [path.name for path in (ROOT / "docs" / "decisions").glob("0*.md")]
+    assert records
+    for record in records:
+        assert record in index
+        assert f"decisions/{record}" in navigation
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """The version in `pyproject.toml` is the one that the package reports."""
+    import tomllib
+
+    import icechunk_core
+
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert icechunk_core.__version__ == declared
