@@ -1,0 +1,43 @@
+"""How much work the suite may do."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+__all__ = ["BUDGETS", "LARGE", "NORMAL", "SMALL", "Budget"]
+
+
+@frozen
+class Budget:
+    """Sizes of the expensive checks.
+
+    Attributes
+    ----------
+    large_object
+        Bytes of the large objects.
+    listing
+        Objects in the many-page listing; more than one page of every known server from ``normal`` on.
+    threads, processes
+        Contenders of a race.
+    rounds
+        Keys that are raced for.
+    increments
+        Counter increments of each contender.
+    timeout
+        Seconds after which one check is given up.
+    """
+
+    name: str
+    large_object: int
+    listing: int
+    threads: int
+    processes: int
+    rounds: int
+    increments: int
+    timeout: float
+
+
+SMALL = Budget("small", 5 << 20, 1_100, 4, 3, 12, 8, 60.0)
+NORMAL = Budget("normal", 24 << 20, 2_500, 6, 4, 30, 15, 180.0)
+LARGE = Budget("large", 160 << 20, 11_000, 8, 8, 100, 40, 900.0)
+BUDGETS = {budget.name: budget for budget in (SMALL, NORMAL, LARGE)}

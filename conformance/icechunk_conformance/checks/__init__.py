@@ -1,0 +1,22 @@
+"""The checks, a module per group."""
+
+from importlib import import_module
+
+__all__ = ["MODULES", "load"]
+
+MODULES = (
+    "a_basics",
+    "b_ranges",
+    "c_keys",
+    "d_listing",
+    "e_conditional",
+    "f_raced",
+    "i_cancellation",
+    "j_pickling",
+)
+
+
+def load() -> None:
+    """Import every group, which registers its checks."""
+    for name in MODULES:
+        import_module(f"{__name__}.{name}")

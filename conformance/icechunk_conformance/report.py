@@ -1,0 +1,232 @@
+"""What a run found: results, the level reached, and how to say it."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from icechunk_conformance.registry import GROUPS, GROUPS_TO_COME, Check
+from icechunk_core.contract import Capabilities
+
+__all__ = ["Level", "Report", "Result", "Status"]
+
+
+class Status(enum.StrEnum):
+    """Outcome of one check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_CALLED_FOR = "not called for"
+    """The declared capabilities do not call for it, or there is nothing to look at."""
+
+
+class Level(enum.IntEnum):
+    """What a storage may be used for."""
+
+    NONE = 0
+    READ = 1
+    SINGLE_WRITER = 2
+    COMMIT_SAFE = 3
+    PRODUCTION = 4
+
+    @property
+    def label(self) -> str:
+        return _LABELS[self]
+
+
+_LABELS = {
+    Level.NONE: "None",
+    Level.READ: "Read",
+    Level.SINGLE_WRITER: "Single-writer",
+    Level.COMMIT_SAFE: "Commit-safe",
+    Level.PRODUCTION: "Production",
+}
+_GROUPS_OF = {
+    Level.READ: "ABCD",
+    Level.SINGLE_WRITER: "ABCDE",
+    Level.COMMIT_SAFE: "ABCDEFG",
+    Level.PRODUCTION: "ABCDEFGHIJKLM",
+}
+_MEANING = {
+    Level.NONE: "Do not keep a repository on it: what is written may not be what is read.",
+    Level.READ: "Objects are stored and read correctly. Do not write to a repository on it with anything "
+    "that you could not write again.",
+    Level.SINGLE_WRITER: "One process at a time may write to a repository on it. Several at once can lose commits.",
+    Level.COMMIT_SAFE: "Any number of writers may commit to a repository on it at the same time; a commit "
+    "that was acknowledged is in the history.",
+    Level.PRODUCTION: "Commit-safe, and also under faults of the transport, cancellation and power loss.",
+}
+CONSEQUENCES = {
+    "A": "chunks and metadata of a repository could be lost or come back wrong",
+    "B": "parts of chunks and of large files could be read wrong, or from two versions at once",
+    "C": "branches, tags or nodes whose names come out alike could overwrite each other",
+    "D": "garbage collection and expiry decide by listings: they could miss objects, or delete live ones",
+    "E": "a commit could overwrite another one that it never saw",
+    "F": "concurrent commits could be acknowledged and lost",
+    "I": "interrupted or multi-threaded programs (zarr runs a loop of its own) could hang or leave half-written objects",
+    "J": "dask, multiprocessing and other workers could fail, or credentials could end up in logs",
+}
+
+
+@frozen
+class Result:
+    """Outcome of one check on one storage.
+
+    Attributes
+    ----------
+    message
+        Why it failed, or was not called for.
+    seconds
+        How long it took.
+    """
+
+    check: Check
+    status: Status
+    message: str = ""
+    seconds: float = 0.0
+
+
+@frozen
+class Report:
+    """The results of a run.
+
+    Attributes
+    ----------
+    storage
+        What was tested, without secrets.
+    complete
+        Whether all checks were selected; otherwise no level is given.
+    """
+
+    storage: str
+    capabilities: Capabilities
+    results: Sequence[Result] = field(converter=tuple)
+    budget: str
+    complete: bool = True
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[Result]:
+        """The checks that failed."""
+        return [result for result in self.results if result.status is Status.FAILED]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check that was called for passed."""
+        return not self.failures
+
+    @property
+    def level(self) -> Level | None:
+        """The highest level whose checks all passed; ``None`` for a partial run.
+
+        A level counts the checks that the declared capabilities call for. Commit-safe also
+        takes the declaration of `create`, `update` and of a scope of atomicity; a
+        read-only storage cannot be above Read.
+        """
+        if not self.complete:
+            return None
+        failed = {result.check.group for result in self.failures}
+        reached = Level.NONE
+        for level in (Level.READ, Level.SINGLE_WRITER, Level.COMMIT_SAFE):
+            if failed & set(_GROUPS_OF[level]) or not self._declared_for(level):
+                break
+            reached = level
+        return reached
+
+    def _declared_for(self, level: Level) -> bool:
+        if level >= Level.SINGLE_WRITER and self.capabilities.read_only:
+            return False
+        return level < Level.COMMIT_SAFE or self.capabilities.commit_safe
+
+    # --- text
+
+    def verdict(self) -> list[str]:
+        """What it all means, in a few lines for somebody new to it."""
+        ran = sum(result.status is not Status.NOT_CALLED_FOR for result in self.results)
+        lines = [
+            f"{ran - len(self.failures)} of {ran} checks passed ({self.seconds:.0f} s, budget {self.budget})."
+        ]
+        level = self.level
+        if level is None:
+            lines.append("A part of the suite ran: no level is given. Run it without --only for a verdict.")
+        else:
+            lines += [f"Level: {level.label}. {_MEANING[level]}", self._scope(level)]
+        for group in sorted({result.check.group for result in self.failures}):
+            ids = ", ".join(result.check.id for result in self.failures if result.check.group == group)
+            lines.append(
+                f"Failed in {group} ({GROUPS[group]}): {ids}. On such a storage {CONSEQUENCES[group]}."
+            )
+        return [line for line in lines if line]
+
+    def _scope(self, level: Level) -> str:
+        if level is Level.COMMIT_SAFE:
+            pending = _not_yet(_GROUPS_OF[Level.COMMIT_SAFE])
+            more = _not_yet(_GROUPS_OF[Level.PRODUCTION])
+            return (
+                f"Commit-safe as far as this suite checks: {pending} is not yet checked. "
+                f"Production is not given: {more} are not yet checked."
+            )
+        if level in (Level.READ, Level.SINGLE_WRITER) and not self.failures:
+            lacking = [name for name in ("create", "update") if not getattr(self.capabilities, name)]
+            if self.capabilities.read_only:
+                return "It is read-only; nothing above Read applies."
+            if lacking:
+                return f"It honestly says that it lacks: {', '.join(lacking)}. Commit-safe needs both."
+            return "It declares no scope of atomicity, so it cannot be Commit-safe."
+        return ""
+
+    def as_text(self, *, verbose: bool = False) -> str:
+        """Table and verdict as plain text; ``verbose`` shows passed and uncalled-for checks' remarks too."""
+        lines = [self.storage, ""]
+        for group, name in GROUPS.items():
+            rows = [result for result in self.results if result.check.group == group]
+            if not rows:
+                continue
+            lines.append(f"{group}  {name}")
+            for result in rows:
+                mark = {Status.PASSED: "ok  ", Status.FAILED: "FAIL", Status.NOT_CALLED_FOR: "-   "}[
+                    result.status
+                ]
+                lines.append(f"  {mark} {result.check.id}  {result.check.title}")
+                if result.message and (result.status is Status.FAILED or verbose):
+                    lines += [f"             {line}" for line in result.message.splitlines()]
+        return "\n".join([*lines, "", *self.verdict()])
+
+    def as_json(self) -> str:
+        """Everything, for machines."""
+        level = self.level
+        document: dict[str, Any] = {
+            "storage": self.storage,
+            "budget": self.budget,
+            "seconds": round(self.seconds, 3),
+            "passed": self.passed,
+            "level": level.label if level is not None else None,
+            "groups_not_yet_checked": sorted(GROUPS_TO_COME),
+            "capabilities": attrs.asdict(self.capabilities, value_serializer=_plain),
+            "verdict": self.verdict(),
+            "checks": [
+                {
+                    "id": result.check.id,
+                    "title": result.check.title,
+                    "status": result.status.value,
+                    "message": result.message,
+                    "seconds": round(result.seconds, 4),
+                }
+                for result in self.results
+            ],
+        }
+        return json.dumps(document, indent=2)
+
+
+def _plain(instance: Any, attribute: Any, value: Any) -> Any:
+    return value.name.lower() if isinstance(value, enum.Enum) else value
+
+
+def _not_yet(groups: str) -> str:
+    names = [f"{group} ({GROUPS_TO_COME[group]})" for group in groups if group in GROUPS_TO_COME]
+    return ", ".join(names)

@@ -1,0 +1,89 @@
+"""Run checks on a storage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from icechunk_conformance.expect import Failure, NotApplicable
+from icechunk_conformance.registry import Check, all_checks, select
+from icechunk_conformance.report import Report, Result, Status
+from icechunk_conformance.target import Location
+from icechunk_core.clock import SystemClock
+
+__all__ = ["run_check", "run_suite"]
+
+
+async def run_check(check: Check, location: Location) -> Result:
+    """Run one check in a fresh place of the location. Never raises what the storage did wrong."""
+    missing = check.missing(location.capabilities)
+    if missing is not None:
+        return Result(check, Status.NOT_CALLED_FOR, missing)
+    clock = SystemClock()
+    start = clock.monotonic()
+    status, message = await _outcome(check, location)
+    return Result(check, status, location.masked(message), clock.monotonic() - start)
+
+
+async def _outcome(check: Check, location: Location) -> tuple[Status, str]:
+    target = location.target(check.id)
+    timeout = location.budget.timeout
+    try:
+        try:
+            async with asyncio.timeout(timeout):
+                await check.function(target)
+        finally:
+            await target.close()
+    except NotApplicable as reason:
+        return Status.NOT_CALLED_FOR, str(reason)
+    except Failure as failure:
+        return Status.FAILED, str(failure)
+    except TimeoutError as error:
+        return Status.FAILED, f"did not come to an end within {timeout:.0f} seconds {error}".rstrip()
+    except Exception as error:
+        return Status.FAILED, f"unexpected {type(error).__name__}: {error}"
+    return Status.PASSED, ""
+
+
+def run_suite(
+    location: Location,
+    *,
+    only: Sequence[str] | None = None,
+    progress: Callable[[Result], None] | None = None,
+) -> Report:
+    """Run the checks, or those named by id or group in ``only``, and clean up.
+
+    Call it from a thread without a running event loop; it makes one of its own.
+
+    Parameters
+    ----------
+    location
+        Where to work, e.g. ``Location.from_url("memory:")``.
+    progress
+        Called after each check.
+    """
+    checks = select(list(only) if only else None)
+    clock = SystemClock()
+    start = clock.monotonic()
+
+    async def run() -> list[Result]:
+        results: list[Result] = []
+        try:
+            for check in checks:
+                result = await run_check(check, location)
+                results.append(result)
+                if progress is not None:
+                    progress(result)
+        finally:
+            await location.cleanup()
+        return results
+
+    results = asyncio.run(run())
+    return Report(
+        storage=location.masked(repr(location.origin)),
+        capabilities=location.capabilities,
+        results=results,
+        budget=location.budget.name,
+        complete=len(checks) == len(all_checks()),
+        seconds=clock.monotonic() - start,
+    )

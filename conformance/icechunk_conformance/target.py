@@ -1,0 +1,193 @@
+"""Where the suite works: independent clients of one location, under a random prefix."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import attrs
+from attrs import frozen
+
+from icechunk_conformance.budget import SMALL, Budget
+from icechunk_conformance.prefixed import prefixed
+from icechunk_conformance.workers import WorkerPool
+from icechunk_core.contract import Capabilities, Storage
+from icechunk_core.errors import IcechunkError
+from icechunk_core.ids import SystemIds
+
+__all__ = ["Location", "Opener", "Target", "UrlOpener"]
+
+
+class Opener(Protocol):
+    """Opens the storage under test; a plain function will do."""
+
+    def __call__(self) -> Storage: ...
+
+
+@frozen
+class UrlOpener:
+    """Opens a storage by URL, in any process."""
+
+    url: str = attrs.field(repr=False)
+    options: dict[str, Any] = attrs.field(factory=dict, repr=False)
+
+    def __call__(self) -> Storage:
+        from icechunk_core.storage import storage_from_url
+
+        return storage_from_url(self.url, **self.options)
+
+
+class Location:
+    """One location of a storage for a whole run of the suite.
+
+    Clients are independent: each is opened anew, from the storage's pickled
+    configuration, or by the opener where it does not pickle. All work under one
+    random prefix, which `cleanup` removes.
+
+    Parameters
+    ----------
+    opener
+        Opens the storage. Two calls must reach the same objects, or the storage must pickle.
+    secrets
+        Texts that must never appear in a ``repr`` or an error. Fields of the storage's
+        configuration that are declared with ``repr=False`` are added by themselves.
+    budget
+        How much work to do.
+    """
+
+    def __init__(
+        self, opener: Callable[[], Storage], *, secrets: Sequence[str] = (), budget: Budget = SMALL
+    ) -> None:
+        self.opener = opener
+        self.budget = budget
+        self.prefix = "conformance-" + SystemIds().object_id().hex() + "/"
+        self.written: set[str] = set()
+        self.origin = opener()
+        self.capabilities: Capabilities = self.origin.capabilities
+        self.secrets = (*secrets, *_secret_fields(self.origin.config))
+        self._pickled = _pickled(self.origin)
+        self._pools: list[WorkerPool] = []
+        self._scopes = 0
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, secrets: Sequence[str] = (), budget: Budget = SMALL, **options: Any
+    ) -> Location:
+        """The storage that a URL names."""
+        return cls(UrlOpener(url, options), secrets=secrets, budget=budget)
+
+    def raw(self) -> Storage:
+        """Another independent client, of the whole location: for pickling and reading only."""
+        if self._pickled is not None:
+            storage: Storage = pickle.loads(self._pickled)
+            return storage
+        return self.opener()
+
+    def target(self, name: str) -> Target:
+        """A fresh place under the prefix for one check."""
+        self._scopes += 1
+        return Target(self, f"{self.prefix}{name.lower()}-{self._scopes}/")
+
+    def workers(self) -> WorkerPool:
+        """Other processes, started on first use and kept for the run."""
+        if not self._pools or self._pools[-1].broken:
+            self._pools.append(WorkerPool(self.budget.processes, timeout=self.budget.timeout))
+        return self._pools[-1]
+
+    def masked(self, text: str) -> str:
+        """The text without secrets, for reports."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    async def cleanup(self) -> None:
+        """Remove what the run wrote; stop the other processes."""
+        for pool in self._pools:
+            pool.stop()
+        self._pools.clear()
+        if not self.capabilities.read_only:
+            client = self.raw()
+            keys = set(self.written)
+            if self.capabilities.list:
+                keys.update([info.key async for info in client.list(self.prefix, None)])
+            remaining = sorted(keys)
+            for start in range(0, len(remaining), 1000):
+                await client.delete(remaining[start : start + 1000])
+            await client.close()
+        await self.origin.close()
+
+
+class Target:
+    """What a check is given: a place of its own, and clients for it."""
+
+    def __init__(self, location: Location, prefix: str) -> None:
+        self.location = location
+        self.prefix = prefix
+        self.capabilities = location.capabilities
+        self.budget = location.budget
+        self.secrets = location.secrets
+        self._clients: list[Storage] = []
+
+    async def client(self) -> Storage:
+        """A freshly opened client on this check's place, independent of the others."""
+        return self.scoped(self.location.raw())
+
+    def scoped(self, storage: Storage) -> Storage:
+        """A client of the whole location, confined to this check's place."""
+        client = prefixed(storage, self.prefix, self.location.written)
+        self._clients.append(client)
+        return client
+
+    def remember(self, keys: Sequence[str]) -> None:
+        """Tell of keys that another process writes, so that they are removed at the end."""
+        self.location.written.update(self.prefix + key for key in keys)
+
+    def reopener(self) -> Callable[[], Storage]:
+        """A picklable function that opens the location in another process."""
+        pickled = self.location._pickled
+        if pickled is not None:
+            return _Unpickle(pickled)
+        return self.location.opener
+
+    async def close(self) -> None:
+        """Close the clients that the check opened."""
+        for client in self._clients:
+            try:
+                await client.close()
+            except IcechunkError:
+                continue
+        self._clients.clear()
+
+
+@frozen
+class _Unpickle:
+    pickled: bytes = attrs.field(repr=False)
+
+    def __call__(self) -> Storage:
+        storage: Storage = pickle.loads(self.pickled)
+        return storage
+
+
+def _pickled(storage: Storage) -> bytes | None:
+    try:
+        data = pickle.dumps(storage)
+        pickle.loads(data)
+    except Exception:
+        # A check of its own reports it.
+        return None
+    return data
+
+
+def _secret_fields(config: Any) -> list[str]:
+    """Values of the configuration's hidden fields that are long enough to look for."""
+    if config is None or not attrs.has(type(config)):
+        return []
+    found: list[str] = []
+    for field in attrs.fields(type(config)):
+        value = getattr(config, field.name)
+        if field.repr is False and isinstance(value, str) and len(value) >= 6:
+            found.append(value)
+        elif attrs.has(type(value)):
+            found.extend(_secret_fields(value))
+    return found

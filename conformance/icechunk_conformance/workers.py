@@ -1,0 +1,109 @@
+"""Other processes: fresh interpreters that run jobs on clients of their own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from icechunk_conformance.expect import Failure
+
+__all__ = ["WorkerPool", "read_message", "write_message"]
+
+_LENGTH = struct.Struct("<Q")
+
+
+def write_message(stream: IO[bytes], value: object) -> None:
+    """One pickled value, preceded by its length."""
+    data = pickle.dumps(value)
+    stream.write(_LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> Any:
+    """The next value; `EOFError` when the other side is gone."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    return pickle.loads(stream.read(_LENGTH.unpack(head)[0]))
+
+
+class WorkerPool:
+    """Some fresh interpreters that run module-level functions (coroutine or plain) at the same time.
+
+    They are started like ``multiprocessing``'s *spawn* does it, without its import of the
+    caller's main module. Nothing is inherited; jobs and results are pickled.
+    """
+
+    def __init__(self, count: int, *, timeout: float) -> None:
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+        self.timeout = timeout
+        self.broken = False
+        self._workers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "icechunk_conformance.worker_main"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+            )
+            for _ in range(count)
+        ]
+        # Nobody races before everybody has started.
+        self.map(_ready, [()] * count)
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def map(self, job: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run ``job(*arguments[i])`` in process ``i``, all at the same time; results in order.
+
+        Raises
+        ------
+        Failure
+            If a process died, did not answer in time, or the job raised.
+        """
+        busy = self._workers[: len(arguments)]
+        watchdog = threading.Timer(self.timeout, self._kill)
+        watchdog.start()
+        try:
+            for worker, values in zip(busy, arguments, strict=True):
+                write_message(_pipe(worker.stdin), (job, values))
+            answers = [read_message(_pipe(worker.stdout)) for worker in busy]
+        except (EOFError, BrokenPipeError) as error:
+            self.broken = True
+            raise Failure("another process died or did not answer in time") from error
+        finally:
+            watchdog.cancel()
+        for succeeded, value in answers:
+            if not succeeded:
+                raise Failure(f"in another process: {value}")
+        return [value for _, value in answers]
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    def stop(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            _pipe(worker.stdin).close()
+            try:
+                worker.wait(5)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+            _pipe(worker.stdout).close()
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+async def _ready() -> bool:
+    return True
