@@ -116,6 +116,9 @@ def _structure_class(config: type[C], options: Any) -> C:
 
 
 def _structure_value(attribute: attrs.Attribute[Any], value: Any) -> Any:
+    if attribute.converter is not None:
+        # The class converts by itself, and what its converter takes is not known here.
+        return value
     expected_type = attribute.type if attribute.type is not None else Any
     try:
         return _converter.structure(value, cast(Any, expected_type))
@@ -129,10 +132,10 @@ def _structure_value(attribute: attrs.Attribute[Any], value: Any) -> Any:
 
 def _refused(config: type[Any], error: TypeError | ValueError) -> _Misfit:
     """What an attrs validator or converter of the class said, with the field it was about."""
+    if isinstance(error, StorageConfigError):
+        return _Misfit(error.message)
     names = [each.name for each in error.args if isinstance(each, attrs.Attribute)]
     text = str(error.args[0]) if error.args else type(error).__name__
-    if isinstance(error, StorageConfigError):
-        text = error.message
     mentioned = [name for name in option_names(config) if name in text]
     return _Misfit(text, tuple(names[:1] or (mentioned if len(mentioned) == 1 else ())))
 
