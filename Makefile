@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-PIP := $(PY) -m pip --disable-pip-version-check --quiet
+PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format docs bench wheel ci clean
@@ -34,7 +34,7 @@ format: $(VENV)/.dev ## Rewrite the code in the project's style
 	@$(PY) -m ruff format .
 
 docs: $(VENV)/.docs ## Build the documentation into build/site
-	@$(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 	@echo "Open build/site/index.html"
 
 bench: $(VENV)/.dev ## Measure against icechunk and zarr's own stores
