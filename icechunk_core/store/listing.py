@@ -7,9 +7,9 @@ array, chunks. The functions here ask the session for exactly those.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +23,12 @@ from icechunk_core.store.keys import (
 )
 
 if TYPE_CHECKING:
-    from icechunk_core.store.session_protocol import Coords, StoreSession
+    from icechunk_core.store.session_protocol import ChunkBatch, Coords, StoreSession
 
 __all__ = ["delete_under", "entries", "has_keys", "keys_under", "keys_with_prefix", "size_under"]
 
 
-async def keys_under(session: StoreSession, directory: str) -> AsyncIterator[str]:
+async def keys_under(session: StoreSession, directory: str) -> AsyncGenerator[str, None]:
     """All keys in a directory and below it."""
     async for node in session.nodes(node_path(directory)):
         yield metadata_key(node.path)
@@ -43,7 +43,7 @@ async def keys_under(session: StoreSession, directory: str) -> AsyncIterator[str
                 yield key
 
 
-async def keys_with_prefix(session: StoreSession, prefix: str) -> AsyncIterator[str]:
+async def keys_with_prefix(session: StoreSession, prefix: str) -> AsyncGenerator[str, None]:
     """All keys that begin with ``prefix`` as a string; ``"a"`` matches ``"ab/zarr.json"`` too."""
     directory, _, stem = prefix.rpartition("/")
     directory = normalize_directory(directory)
@@ -65,7 +65,7 @@ async def keys_with_prefix(session: StoreSession, prefix: str) -> AsyncIterator[
                     yield key
 
 
-async def entries(session: StoreSession, directory: str) -> AsyncIterator[tuple[str, bool]]:
+async def entries(session: StoreSession, directory: str) -> AsyncGenerator[tuple[str, bool], None]:
     """Names directly in a directory, each with whether it is a key (else a directory).
 
     Costs what it returns for groups; listing the coordinates of an array reads its
@@ -152,13 +152,13 @@ async def _chunks_held(session: StoreSession, directory: str) -> tuple[str, Coor
     return path, prefix
 
 
-def _rows(batch: Any) -> list[Coords]:
+def _rows(batch: ChunkBatch) -> list[Coords]:
     """Coordinates of a batch as tuples."""
     rows = batch.tolist() if isinstance(batch, np.ndarray) else batch
     return [tuple(row) for row in rows]
 
 
-async def _chunk_keys(session: StoreSession, path: str, prefix: Coords) -> AsyncIterator[str]:
+async def _chunk_keys(session: StoreSession, path: str, prefix: Coords) -> AsyncGenerator[str, None]:
     start = chunk_key(path, ())
     async for batch in session.chunk_coords(path, prefix):
         for row in _rows(batch):
@@ -166,16 +166,22 @@ async def _chunk_keys(session: StoreSession, path: str, prefix: Coords) -> Async
 
 
 async def _has_chunks(session: StoreSession, path: str, prefix: Coords) -> bool:
-    async with aclosing(cast(Any, session.chunk_coords(path, prefix))) as batches:
+    async with aclosing(_batches(session, path, prefix)) as batches:
         async for batch in batches:
             if len(batch):
                 return True
     return False
 
 
+async def _batches(session: StoreSession, path: str, prefix: Coords) -> AsyncGenerator[ChunkBatch, None]:
+    """Batches of coordinates; closable, so that a listing that stops early leaves nothing open."""
+    async for batch in session.chunk_coords(path, prefix):
+        yield batch
+
+
 async def _next_coordinates(
     session: StoreSession, path: str, prefix: Coords
-) -> AsyncIterator[tuple[int, bool]]:
+) -> AsyncGenerator[tuple[int, bool], None]:
     """The distinct coordinates that follow ``prefix``, each with whether it is the last dimension."""
     at = len(prefix)
     seen: set[int] = set()

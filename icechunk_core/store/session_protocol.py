@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from icechunk_core.contract import Buffer, ByteRange
 
 if TYPE_CHECKING:
-    from icechunk_core.format.manifest import VirtualRef
+    from icechunk_core.format.refs import VirtualRef
     from icechunk_core.format.snapshot import NodeSnapshot
 
 __all__ = ["ChunkBatch", "Coords", "StoreSession"]

@@ -1,0 +1,408 @@
+"""`IcechunkStore`: a session as a zarr store."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from typing import Any, Literal
+
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.common import BytesLike
+from zarr.core.config import config as zarr_config
+from zarr.core.sync import SyncMixin
+
+from icechunk_core.contract import Buffer as BytesBuffer
+from icechunk_core.drive import blocking, gather, run, run_direct
+from icechunk_core.errors import (
+    ErrorKind,
+    InvalidInputError,
+    InvalidRange,
+    ReadOnlyError,
+    SessionStateError,
+)
+from icechunk_core.store import listing
+from icechunk_core.store.byte_ranges import reads_nothing, slice_value, to_byte_range
+from icechunk_core.store.face import SESSION_FACE, StoreControl
+from icechunk_core.store.keys import normalize_directory, parse_key
+from icechunk_core.store.session_protocol import Coords, StoreSession
+from icechunk_core.store.virtual_methods import VirtualRefMethods
+
+__all__ = ["IcechunkStore"]
+
+
+class IcechunkStore(VirtualRefMethods, Store, SyncMixin):
+    """The zarr store of a session: pass it wherever zarr or xarray take a store.
+
+    Reads see the session's snapshot and its uncommitted changes; writes go into the
+    session and become part of the history by ``session.commit``.
+
+    Get one from ``session.store``.
+
+    Parameters
+    ----------
+    session
+        The session's side of the store (see `StoreSession`).
+    read_only
+        Refuse writes through this store; by default as the session.
+    control
+        What depends on where the store came from.
+
+    Notes
+    -----
+    A key that names nothing is *not found* on reading (``None``, ``False``) and refused on
+    writing with an `InvalidInputError` that says why. All errors are `IcechunkError`,
+    except that a size asked of a missing key is a `FileNotFoundError`, as zarr expects.
+
+    Where the storage never suspends, the synchronous methods (``get_sync`` ...) need no
+    event loop, and zarr's fused codec pipeline uses them.
+    """
+
+    _session: StoreSession
+    _control: StoreControl
+    _supports_sync_io: bool
+
+    def __init__(
+        self,
+        session: StoreSession,
+        read_only: bool | None = None,
+        *,
+        control: StoreControl = SESSION_FACE,
+    ) -> None:
+        super().__init__(read_only=session.read_only if read_only is None else read_only)
+        self._session = session
+        self._control = control
+        # zarr asks for this before it takes its synchronous path; on a storage that
+        # suspends, its own event loop overlaps requests better than blocking threads do.
+        self._supports_sync_io = not session.may_suspend
+
+    @property
+    def _may_suspend(self) -> bool:
+        return self._session.may_suspend
+
+    # --- identity
+
+    @property
+    def session(self) -> Any:
+        """The session whose data this store shows."""
+        return self._session.public_session()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused, by this store or by its session (after a commit)."""
+        return self._read_only or self._session.read_only
+
+    def with_read_only(self, read_only: bool = False) -> IcechunkStore:
+        """A store on the same session with its own ``read_only``.
+
+        A store on a read-only session stays read-only.
+        """
+        return type(self)(self._session, read_only, control=self._control)
+
+    def __eq__(self, value: object) -> bool:
+        if not isinstance(value, IcechunkStore):
+            return NotImplemented
+        return self._session is value._session or bool(self._session == value._session)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        mode = "read-only" if self.read_only else "writable"
+        return f"<IcechunkStore {mode} of {self._session!r}>"
+
+    def __str__(self) -> str:
+        return "icechunk://"
+
+    def __reduce__(self) -> tuple[Callable[..., IcechunkStore], tuple[Any, ...]]:
+        read_only = self._control.read_only_after_pickling(self._session, read_only=self._read_only)
+        return _unpickle, (type(self), self._session, read_only, self._control, self._is_open)
+
+    # --- capabilities
+
+    @property
+    def supports_writes(self) -> bool:
+        """True; whether writes are allowed now is ``read_only``."""
+        return True
+
+    @property
+    def supports_deletes(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def supports_listing(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def supports_partial_writes(self) -> Literal[False]:
+        """False: chunks are written whole."""
+        return False
+
+    @property
+    def supports_consolidated_metadata(self) -> bool:
+        """False: a snapshot already holds all metadata in one object."""
+        return False
+
+    # --- reading
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The value of a key or a part of it, or ``None`` if there is none.
+
+        A range that ends past the value is clamped, one that holds no byte gives an empty
+        buffer.
+
+        Raises
+        ------
+        InvalidInputError
+            If the byte range is negative, reversed or of another type.
+        """
+        try:
+            path, coords = parse_key(key)
+        except InvalidInputError:
+            return None
+        data: BytesBuffer | None
+        if coords is None:
+            data = await self._session.read_metadata(path)
+            if byte_range is not None and data is not None:
+                data = slice_value(data, byte_range)
+        elif byte_range is None:
+            data = await self._session.read_chunk(path, coords, None)
+        else:
+            data = await self._read_part(path, coords, byte_range)
+        return None if data is None else prototype.buffer.from_bytes(data)
+
+    async def _read_part(self, path: str, coords: Coords, request: ByteRequest) -> BytesBuffer | None:
+        byte_range = to_byte_range(request)
+        try:
+            return await self._session.read_chunk(path, coords, byte_range)
+        except InvalidRange:
+            size = await self._session.chunk_size(path, coords)
+            if size is None or reads_nothing(byte_range, size):
+                return None if size is None else b""
+            raise  # the stored object is shorter than its ref says
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> builtins.list[Buffer | None]:
+        """Several values or parts of values, in the order asked; ``None`` for missing keys."""
+        jobs = [
+            lambda key=key, byte_range=byte_range: self.get(key, prototype, byte_range)
+            for key, byte_range in key_ranges
+        ]
+        return await gather(
+            jobs, may_suspend=self._session.may_suspend, limit=zarr_config.get("async.concurrency") or 64
+        )
+
+    async def exists(self, key: str) -> bool:
+        """Whether a key has a value; chunks are looked up without reading them."""
+        try:
+            path, coords = parse_key(key)
+        except InvalidInputError:
+            return False
+        if coords is None:
+            return await self._session.get_node(path) is not None
+        return await self._session.chunk_exists(path, coords)
+
+    async def getsize(self, key: str) -> int:
+        """Bytes of a value, without reading chunks.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no value under the key.
+        """
+        size: int | None = None
+        try:
+            path, coords = parse_key(key)
+        except InvalidInputError:
+            raise FileNotFoundError(key) from None
+        if coords is None:
+            data = await self._session.read_metadata(path)
+            size = None if data is None else len(data)
+        else:
+            size = await self._session.chunk_size(path, coords)
+        if size is None:
+            raise FileNotFoundError(key)
+        return size
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        """Bytes of all values in a directory and below it."""
+        return await listing.size_under(self._session, normalize_directory(prefix))
+
+    # --- writing
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(
+                "store was opened in read-only mode and does not support writing; "
+                "get a writable one from Repository.writable_session(branch).store",
+                kind=ErrorKind.READ_ONLY_STORE,
+            )
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Store metadata or a chunk in the session.
+
+        Raises
+        ------
+        InvalidInputError
+            If the key, the metadata or the chunk's place in the grid is invalid, or the
+            chunk is empty; ``kind`` tells which.
+        NodeNotFoundError
+            If it is a chunk of an array that does not exist.
+        ReadOnlyError
+            If the store or its session is read-only.
+        """
+        self._check_writable()
+        path, coords, data = _checked_write(key, value)
+        if coords is None:
+            await _refuse_among_chunks(self._session, path)
+            await self._session.write_metadata(path, bytes(data))
+        else:
+            await self._session.write_chunk(path, coords, data)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Store a value unless the key has one."""
+        self._check_writable()
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, BytesLike]]) -> None:
+        """Refused: chunks are written whole.
+
+        Raises
+        ------
+        SessionStateError
+            Always.
+        """
+        raise SessionStateError(
+            "partial writes are not supported: read the chunk, change it and set it whole",
+            kind=ErrorKind.UNIMPLEMENTED,
+        )
+
+    async def delete(self, key: str) -> None:
+        """Delete a chunk, an array (by its metadata key), or a group with all below it.
+
+        Nothing happens if the key has no value.
+        """
+        self._check_writable()
+        try:
+            path, coords = parse_key(key)
+        except InvalidInputError:
+            return
+        if coords is None:
+            await self._session.delete_node(path)
+        else:
+            await self._session.delete_chunk(path, coords)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Delete a group, an array, or the chunks whose coordinates begin as the prefix says."""
+        self._check_writable()
+        await listing.delete_under(self._session, normalize_directory(prefix))
+
+    async def clear(self) -> None:
+        """Delete everything from the session. The history keeps what was committed."""
+        self._check_writable()
+        await self._session.clear()
+
+    sync_clear = blocking(clear)
+
+    # --- listing
+
+    async def is_empty(self, prefix: str) -> bool:
+        """Whether there is no key in a directory or below it."""
+        return not await listing.has_keys(self._session, normalize_directory(prefix))
+
+    async def list(self) -> AsyncIterator[str]:
+        """All keys."""
+        async with aclosing(listing.keys_under(self._session, "")) as keys:
+            async for key in keys:
+                yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """All keys that begin with a prefix."""
+        async with aclosing(listing.keys_with_prefix(self._session, prefix)) as keys:
+            async for key in keys:
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Names of keys and directories directly in a directory."""
+        directory = normalize_directory(prefix)
+        async with aclosing(listing.entries(self._session, directory)) as names:
+            async for name, _ in names:
+                yield name
+
+    # --- zarr's synchronous protocol
+
+    def get_sync(
+        self,
+        key: str,
+        *,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Blocking `get`."""
+        if prototype is None:
+            prototype = default_buffer_prototype()
+        if byte_range is None and not self._session.may_suspend:
+            try:
+                path, coords = parse_key(key)
+            except InvalidInputError:
+                return None
+            if coords is not None:
+                data = run_direct(self._session.read_chunk(path, coords, None))
+                return None if data is None else prototype.buffer.from_bytes(data)
+        return run(self.get(key, prototype, byte_range), may_suspend=self._session.may_suspend)
+
+    set_sync = blocking(set)
+    delete_sync = blocking(delete)
+
+
+def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, BytesBuffer]:
+    """Where a value goes and its bytes, viewed, not copied."""
+    if not isinstance(value, Buffer):
+        raise TypeError(
+            f"IcechunkStore.set(): `value` must be a Buffer instance. "
+            f"Got an instance of {type(value)} instead."
+        )
+    path, coords = parse_key(key)
+    if coords is not None and len(value) == 0:
+        raise InvalidInputError(
+            f"zero-length chunk {key!r}: an encoded chunk has at least one byte; to make a chunk read as "
+            "fill values, delete its key",
+            kind=ErrorKind.ZERO_LENGTH_CHUNK,
+        )
+    # typed loosely by zarr; always something with the buffer protocol
+    data: Any = value.as_buffer_like()
+    return path, coords, data
+
+
+async def _refuse_among_chunks(session: StoreSession, path: str) -> None:
+    """Refuse a node ``ARRAY/c...``: its keys would lie among the array's chunks."""
+    if "/c" not in path:
+        return
+    segments = path.split("/")
+    for at, segment in enumerate(segments):
+        if segment == "c":
+            owner = "/".join(segments[:at]) or "/"
+            node = await session.get_node(owner)
+            if node is not None and node.is_array:
+                raise InvalidInputError(
+                    f"no node can be at {path!r}: {owner!r} is an array and keeps its chunks there",
+                    kind=ErrorKind.INVALID_PATH,
+                )
+
+
+def _unpickle(
+    cls: type[IcechunkStore],
+    session: StoreSession,
+    read_only: bool,
+    control: StoreControl,
+    is_open: bool,
+) -> IcechunkStore:
+    store = cls(session, read_only, control=control)
+    store._is_open = is_open
+    return store
