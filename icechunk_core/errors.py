@@ -197,8 +197,11 @@ class AlreadyExistsError(IcechunkError):
     default_kind: ClassVar[str] = ErrorKind.NODE_ALREADY_EXISTS
 
 
-class ReadOnlyError(IcechunkError):
-    """A write through a read-only session, store, storage or repository."""
+class ReadOnlyError(IcechunkError, ValueError):
+    """A write through a read-only session, store, storage or repository.
+
+    Also a `ValueError`, which is what zarr's own read-only stores raise.
+    """
 
     default_kind: ClassVar[str] = ErrorKind.READ_ONLY_SESSION
 

@@ -42,7 +42,7 @@ def store(session: FakeSession) -> IcechunkStore:
 
 @pytest.fixture
 async def filled(store: IcechunkStore) -> IcechunkStore:
-    """Groups ``/``, ``/g``, ``/gg``, ``/g/c``; arrays ``/g/a`` (2-d), ``/g/scalar``, ``/g/c/0``; five chunks."""
+    """Groups ``/``, ``/g``, ``/gg``, ``/g/c``, arrays ``/g/a`` (2-d), ``/g/scalar``, ``/g/c/0``; 5 chunks."""
     for path in ("", "g/", "gg/", "g/c/"):
         await store.set(f"{path}zarr.json", buffer(GROUP))
     await store.set("g/a/zarr.json", buffer(array_json((6, 4), (2, 2))))
