@@ -181,7 +181,7 @@ class ChangeSet:
         except KeyError:
             self.chunks[node_id] = {coords: ref}
 
-    def chunk(self, node_id: bytes, coords: Coords) -> ChunkRef | None | Literal[Missing.MISSING]:
+    def chunk(self, node_id: bytes, coords: Coords) -> ChunkRef | Literal[Missing.MISSING] | None:
         """The session's own ref, None if it deleted the chunk, `MISSING` if it did not touch it."""
         refs = self.chunks.get(node_id)
         if refs is None:

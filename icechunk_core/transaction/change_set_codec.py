@@ -6,8 +6,8 @@ shape written here is `Corrupt`.
 
 Layout of the map: ``magic``, ``version``; ``created`` and ``updated`` as lists of
 ``[node id, path, zarr.json, null | [shape, num_chunks, dimension_names]]``; ``deleted`` as lists of
-``[node id, path, is_array]``; ``moved`` like ``created`` with the path in the base in front; ``chunks`` as a list
-of columns, one entry per array (see `_encode_chunks`).
+``[node id, path, is_array]``; ``moved`` like ``created`` with the path in the base in front; ``chunks``
+as a list of columns, one entry per array (see `_encode_chunks`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _encode_node(changes: ChangeSet, path: str) -> list[Any]:
 def _encode_chunks(node_id: bytes, refs: Mapping[Coords, ChunkRef | None]) -> list[Any]:
     """``[node id, ndim, count, coords, kinds, offsets, lengths, native ids, inline bytes, virtual targets]``.
 
-    Offsets are of native and virtual refs, lengths of all but deletions, each in the order of the coordinates.
+    Offsets are of native and virtual refs, lengths of all but deletions, in the order of the coordinates.
     """
     kinds = bytearray()
     offsets: list[int] = []

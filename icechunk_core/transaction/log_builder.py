@@ -40,8 +40,8 @@ def sorted_coords(coords: Collection[Coords]) -> npt.NDArray[np.uint32]:
 def build_transaction_log(changes: ChangeSet, snapshot_id: bytes) -> TransactionLog:
     """What the commit ``snapshot_id`` changes, by node id.
 
-    Nodes made in the session are only *new*, whatever happened to them afterwards; deleted base nodes are only
-    *deleted*; chunk coordinates of all arrays are listed, whether set or removed.
+    Nodes made in the session are only *new*, whatever happened to them afterwards; deleted base nodes
+    are only *deleted*; chunk coordinates of all arrays are listed, whether set or removed.
     """
     created = {True: set[bytes](), False: set[bytes]()}
     updated = {True: set[bytes](), False: set[bytes]()}
@@ -59,8 +59,6 @@ def build_transaction_log(changes: ChangeSet, snapshot_id: bytes) -> Transaction
         deleted_arrays=frozenset(node.id for node in deleted if node.is_array),
         updated_arrays=frozenset(updated[True]),
         updated_groups=frozenset(updated[False]),
-        updated_chunks={
-            node_id: sorted_coords(refs) for node_id, refs in sorted(changes.chunks.items()) if refs
-        },
+        updated_chunks={node_id: sorted_coords(refs) for node_id, refs in sorted(changes.chunks.items())},
         moves=tuple(sorted(changes.moved.values(), key=lambda move: segment_key(move.target))),
     )

@@ -32,7 +32,7 @@ __all__ = ["ArrayPlan", "ArrayResult", "NewManifest", "Source", "build_splits", 
 
 @frozen
 class Source:
-    """Refs of an old manifest that go into a new one: those inside ``extents`` and in none of ``hidden_by``."""
+    """Refs of an old manifest that go into a new one: those in ``extents`` and in none of ``hidden_by``."""
 
     manifest_id: bytes
     extents: Extents

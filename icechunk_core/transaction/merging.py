@@ -26,8 +26,8 @@ def merge_into(ours: ChangeSet, other: ChangeSet, *, unify_created: bool = True)
     Raises
     ------
     SessionStateError
-        ``merge-failed``: both made different nodes at one path, both changed the metadata of a node differently,
-        or one deleted what the other changed. ``merge-not-allowed``: one of them moves nodes.
+        ``merge-failed``: both made different nodes at one path, both changed the metadata of a node
+        differently, or one deleted what the other changed. ``merge-not-allowed``: one of them moves nodes.
     """
     if ours.moved or other.moved:
         raise SessionStateError(

@@ -9,11 +9,11 @@ loses the race it reads again and calls the same function again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from attrs import evolve
 
-from icechunk_core.clock import datetime_from_us
 from icechunk_core.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -129,14 +129,18 @@ def require_online(info: RepoInfo) -> None:
     if status.availability == 1:
         reason = f", reason: {status.reason}" if status.reason else ""
         raise ReadOnlyError(
-            f"the repository has been set read-only at {datetime_from_us(status.set_at).isoformat()}{reason}; "
+            f"the repository is read-only since {_text(status.set_at)}{reason}; "
             "set its status to online to change it",
             kind=ErrorKind.READ_ONLY_REPOSITORY,
         )
 
 
+def _text(time_us: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat(sep=" ")
+
+
 def flag_enabled(info: RepoInfo, flag: str) -> bool:
-    """Whether a feature is on: an explicit setting counts, "enabled" before "disabled", else the default (on)."""
+    """Whether a feature is on: an explicit setting counts, "enabled" before "disabled", else on."""
     flag_id = FEATURE_FLAGS[flag]
     return flag_id in (info.enabled_flags or ()) or flag_id not in (info.disabled_flags or ())
 

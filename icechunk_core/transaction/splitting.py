@@ -59,7 +59,7 @@ class SplitGrid:
         )
 
     def boxes_overlapping(self, extents: Extents) -> Iterator[tuple[int, ...]]:
-        """Indices of the boxes that share coordinates with ``extents``; none if that lies outside the grid."""
+        """Indices of the boxes that share coordinates with ``extents``; none if that is outside the grid."""
         inside = intersection(extents, self.whole())
         if inside is None:
             return iter(())
