@@ -42,7 +42,7 @@ class IcechunkStore(VirtualRefMethods, Store, SyncMixin):
 
     Parameters
     ----------
-    session
+    store
         The session's side of the store (see `StoreSession`).
     read_only
         Refuse writes through this store; by default as the session.
@@ -65,17 +65,22 @@ class IcechunkStore(VirtualRefMethods, Store, SyncMixin):
 
     def __init__(
         self,
-        session: StoreSession,
+        store: StoreSession,
         read_only: bool | None = None,
         *,
         control: StoreControl = SESSION_FACE,
     ) -> None:
-        super().__init__(read_only=session.read_only if read_only is None else read_only)
-        self._session = session
+        super().__init__(read_only=store.read_only if read_only is None else read_only)
+        self._session = store
         self._control = control
         # zarr asks for this before it takes its synchronous path; on a storage that
         # suspends, its own event loop overlaps requests better than blocking threads do.
-        self._supports_sync_io = not session.may_suspend
+        self._supports_sync_io = not store.may_suspend
+
+    @classmethod
+    def from_session(cls, session: StoreSession, read_only: bool | None = None) -> IcechunkStore:
+        """The store of a session, by the rules of ``session.store``."""
+        return cls(session, read_only, control=SESSION_FACE)
 
     @property
     def _may_suspend(self) -> bool:

@@ -26,7 +26,7 @@ class AnyWhere:
 def test_equality(session: FakeSession) -> None:
     """Stores are equal when their sessions are, whether read-only or not; other objects are not."""
     store = IcechunkStore(session)
-    assert store == IcechunkStore(session)
+    assert store == IcechunkStore(session) == IcechunkStore.from_session(session)
     assert store == store.with_read_only(True)
     assert store == IcechunkStore(FakeSession())
     other = FakeSession()
