@@ -17,20 +17,20 @@ _MODES = {"auto": "auto", "true": "yes", "yes": "yes", "1": "yes", "false": "no"
 def _absolute(root: Any) -> str:
     text = os.fsdecode(root)
     if not text or "\0" in text:
-        raise StorageConfigError("'root' is a path of a directory; it cannot be empty or contain NUL")
+        raise StorageConfigError("the option 'root' cannot be empty or contain NUL")
     return os.path.abspath(os.path.expanduser(text))
 
 
 def _mode(value: Any) -> str:
     mode = _MODES.get(str(value).lower())
     if mode is None:
-        raise StorageConfigError(f"'threaded' is auto, true or false, not {value!r}")
+        raise StorageConfigError(f"the option 'threaded' must be auto, true or false, not {value!r}")
     return mode
 
 
 def _positive(instance: object, attribute: Any, value: float) -> None:
     if not value > 0:
-        raise StorageConfigError(f"{attribute.name!r} must be greater than 0, not {value!r}")
+        raise StorageConfigError(f"the option {attribute.name!r} must be greater than 0, not {value!r}")
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from icechunk_filesystem._system import System
 __all__ = ["Directories"]
 
 _MOST_REMEMBERED = 50_000
+_ATTEMPTS = 20
 
 
 class Directories:
@@ -68,8 +70,16 @@ class Directories:
         OSError
             E.g. `NotADirectoryError` where a file is in the way.
         """
-        if self.check(relative):
-            return
+        for _ in range(_ATTEMPTS):
+            if self.check(relative):
+                return
+            try:
+                self._make(relative)
+            except FileNotFoundError:
+                continue  # Removed by somebody who saw it empty.
+        raise FileNotFoundError(errno.ENOENT, "No such directory", self.absolute(relative))
+
+    def _make(self, relative: str) -> None:
         self._make_root()
         for part in _lineage(relative):
             path = self.absolute(part)
@@ -78,9 +88,8 @@ class Directories:
             except FileExistsError:
                 if os.path.isdir(path):
                     continue
-                raise NotADirectoryError(20, "Not a directory", path) from None
+                raise _in_the_way(path) from None
             self._anchored.discard(part)
-        self.check(relative)
 
     def forget(self, relative: str) -> None:
         """Look again next time: the directory turned out to be gone."""
@@ -149,7 +158,7 @@ class Directories:
                 self._system.make_directory(path)
             except FileExistsError:
                 if not os.path.isdir(path):
-                    raise NotADirectoryError(20, "Not a directory", path) from None
+                    raise _in_the_way(path) from None
             self._made_above.append(os.path.dirname(path))
             self._anchored.discard("")
 
@@ -169,6 +178,10 @@ def _lineage(relative: str) -> list[str]:
         return []
     parts = relative.split("/")
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _in_the_way(path: str) -> NotADirectoryError:
+    return NotADirectoryError(errno.ENOTDIR, "Not a directory", path)
 
 
 def _is_junction(path: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from icechunk_core.contract import ObjectInfo
 from icechunk_filesystem._directories import Directories
 from icechunk_filesystem._errors import translated
 from icechunk_filesystem._paths import HIDDEN, KeyCodec, encode_segment
+from icechunk_filesystem._reading import last_modified
 
 __all__ = ["walk"]
 
@@ -35,8 +35,11 @@ def walk(
         relative = "/".join([encode_segment(segment) for segment in segments])
     except UnicodeEncodeError:
         return
-    if not directories.check(relative):
-        return
+    try:
+        if not directories.check(relative):
+            return
+    except OSError as error:
+        raise translated(error, None) from error
     yield from _below(directories, codec, relative, f"{folder}/" if folder else "", prefix, start_after or "")
 
 
@@ -57,8 +60,7 @@ def _below(
                 continue
             except OSError as error:
                 raise translated(error, key) from error
-            time = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
-            yield ObjectInfo(key, status.st_size, None, time)
+            yield ObjectInfo(key, status.st_size, None, last_modified(status.st_mtime_ns))
 
 
 def _entries(

@@ -24,6 +24,7 @@ __all__ = ["Abilities", "on_network", "probe"]
 _NETWORK_TYPES = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "afs", "9p")
 )
+_ATTEMPTS = 20
 _MOUNTS = "/proc/self/mounts"
 
 
@@ -64,20 +65,23 @@ def probe(root: str, system: System, ids: IdSource) -> Abilities:
         hidden = place
     if os.path.islink(hidden) or (os.path.lexists(hidden) and not os.path.isdir(hidden)):
         return _PRESUMED
-    made = hidden != place and _make(hidden, system)
-    folder = f"{hidden}/{HIDDEN}-probe-{ids.object_id().hex()}"
-    try:
-        system.make_directory(folder)
-    except OSError:
-        # Full, over quota, or gone again: no reason to deny what it usually can.
-        return _PRESUMED
-    else:
-        return _try_out(folder, system)
-    finally:
-        _remove(folder, system)
-        if made:
-            with suppress(OSError):
-                system.remove_directory(hidden)
+    for _ in range(_ATTEMPTS):
+        made = hidden != place and _make(hidden, system)
+        folder = f"{hidden}/{HIDDEN}-probe-{ids.object_id().hex()}"
+        try:
+            system.make_directory(folder)
+            return _try_out(folder, system)
+        except FileNotFoundError:
+            continue  # Another process that probed has just removed the hidden directory.
+        except OSError:
+            break
+        finally:
+            _remove(folder, system)
+            if made:
+                with suppress(OSError):
+                    system.remove_directory(hidden)
+    # Full, or over quota: no reason to deny what it usually can.
+    return _PRESUMED
 
 
 def on_network(path: str) -> bool:
@@ -117,10 +121,7 @@ def _make(path: str, system: System) -> bool:
 
 def _try_out(folder: str, system: System) -> Abilities:
     first, second = f"{folder}/a", f"{folder}/b"
-    try:
-        os.close(system.create(first))
-    except OSError:
-        return _PRESUMED
+    os.close(system.create(first))
     return Abilities(writable=True, link=_links(first, second, system), lock=_locks(f"{folder}/c"))
 
 

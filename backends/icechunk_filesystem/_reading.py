@@ -15,7 +15,7 @@ from icechunk_filesystem._paths import KeyCodec
 from icechunk_filesystem._system import READ_FLAGS
 from icechunk_filesystem._versions import VersionRecords, is_marked
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "last_modified"]
 
 _fromtimestamp = datetime.fromtimestamp
 _HAS_PREAD = hasattr(os, "pread")
@@ -37,9 +37,8 @@ class Reader:
         self, key: str, byte_range: ByteRange, if_version: Version | None
     ) -> tuple[Buffer, ObjectInfo]:
         """A part of an object, from one version, and what is known about that version."""
-        path = self._locate(key)
         try:
-            descriptor = os.open(path, READ_FLAGS)
+            descriptor = os.open(self._locate(key), READ_FLAGS)
         except OSError as error:
             raise translated(error, key, reading=True) from error
         try:
@@ -92,7 +91,15 @@ class Reader:
             version = Version(self._records.token(key, status))
         else:
             version = Version(f"{status.st_ino:x}.{size:x}.{mtime:x}")
-        return ObjectInfo(key, size, version, _fromtimestamp(mtime / 1e9, UTC))
+        return ObjectInfo(key, size, version, last_modified(mtime))
+
+
+def last_modified(mtime_ns: int) -> datetime:
+    """A file's time; 1970 for one that no calendar has."""
+    try:
+        return _fromtimestamp(mtime_ns / 1e9, UTC)
+    except (OverflowError, ValueError, OSError):
+        return _fromtimestamp(0, UTC)
 
 
 def _read(descriptor: int, start: int, length: int) -> bytes:

@@ -24,7 +24,7 @@ from icechunk_core.contract import (
     Version,
     hookimpl,
 )
-from icechunk_core.contract.errors import Closed, ReadOnly, Unsupported
+from icechunk_core.contract.errors import Closed, ReadOnly, StorageConfigError, Unsupported
 from icechunk_core.ids import IdSource, SystemIds
 from icechunk_filesystem._config import FilesystemConfig
 from icechunk_filesystem._directories import Directories
@@ -58,7 +58,15 @@ _PAGE = 1000
 
 
 def make_storage(config: FilesystemConfig) -> FilesystemStorage:
-    """The backend object for a configuration."""
+    """The backend object for a configuration.
+
+    Raises
+    ------
+    StorageConfigError
+        If the root is there but is no directory.
+    """
+    if os.path.lexists(config.root) and not os.path.isdir(config.root):
+        raise StorageConfigError(f"{config.root!r} is not a directory")
     threaded = config.threaded == "yes" or (config.threaded == "auto" and on_network(config.root))
     return ThreadedFilesystemStorage(config) if threaded else FilesystemStorage(config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -33,6 +34,7 @@ _CREATE_FLAGS = (
 )
 _SYNC_FLAGS = (os.O_RDWR if WINDOWS else os.O_RDONLY) | (READ_FLAGS & ~os.O_RDONLY)
 _IN_USE_SECONDS = 5.0
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
 class System:
@@ -81,11 +83,17 @@ class System:
             os.close(descriptor)
 
     def sync_directory(self, path: str) -> None:
-        """Make a directory's entries survive power loss. Windows has nothing of the kind."""
+        """Make a directory's entries survive power loss.
+
+        Windows and some network filesystems have nothing of the kind; they write entries at once.
+        """
         if not WINDOWS:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(descriptor)
+            except OSError as error:
+                if error.errno not in _NO_DIRECTORY_SYNC:
+                    raise
             finally:
                 os.close(descriptor)
 

@@ -108,9 +108,11 @@ class TemporaryFiles:
                 self._directories.ensure(self.directory)
 
     def _write_all(self, descriptor: int, buffer: Buffer) -> None:
+        if isinstance(buffer, memoryview):
+            buffer = buffer.cast("B") if buffer.c_contiguous else bytes(buffer)
         written = self._system.write(descriptor, buffer)
-        if written < len(buffer) or (isinstance(buffer, memoryview) and written < buffer.nbytes):
-            rest = memoryview(buffer).cast("B")[written:]
+        if written < len(buffer):
+            rest = memoryview(buffer)[written:]
             while rest:
                 rest = rest[self._system.write(descriptor, rest) :]
 

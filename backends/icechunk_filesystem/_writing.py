@@ -9,9 +9,11 @@ made later, and then the record is visible to its writer.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from icechunk_core.contract import Buffer, Condition, DeleteResult, IfAbsent, IfVersion, Version
 from icechunk_core.contract.errors import (
@@ -33,6 +35,8 @@ from icechunk_filesystem._versions import VersionRecords, digest_of, identity, i
 __all__ = ["Writer"]
 
 _ATTEMPTS = 20
+_SYNCED_IN_TURN = 16
+_SYNC_THREADS = 8
 
 
 class Writer:
@@ -106,15 +110,23 @@ class Writer:
         if not self._durable:
             return
         targets = {self._codec.path(key): key for key in keys}
-        for target, key in targets.items():
-            try:
-                self._system.sync_file(self._base + target)
-            except OSError as error:
-                raise translated(error, key, reading=True) from error
+        if len(targets) <= _SYNCED_IN_TURN:
+            for target, key in targets.items():
+                self._sync_file(key, target)
+        else:
+            # The disk serves many waiting syncs at little more than the price of one.
+            with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+                list(pool.map(self._sync_file, targets.values(), targets))
         try:
             self._directories.sync({_directory(target) for target in targets})
         except OSError as error:
             raise translated(error, None) from error
+
+    def _sync_file(self, key: str, target: str) -> None:
+        try:
+            self._system.sync_file(self._base + target)
+        except OSError as error:
+            raise translated(error, key, reading=True) from error
 
     # --- unconditional
 
@@ -204,7 +216,7 @@ class Writer:
                 step(source, path)
             except FileExistsError:
                 if os.path.isdir(path):
-                    self._make_way(IsADirectoryError(21, "Is a directory", path), key, target)
+                    self._make_way(IsADirectoryError(errno.EISDIR, "Is a directory", path), key, target)
                     continue
                 raise _exists(key) from None
             except OSError as error:
@@ -254,10 +266,10 @@ class Writer:
 
     def _delete(self, key: str, target: str) -> bool:
         """Delete one object; whether there was one."""
-        if not self._directories.check(_directory(target)):
-            return False
         digest = digest_of(key)
         try:
+            if not self._directories.check(_directory(target)):
+                return False
             if not self._records.exists(digest):
                 gone = self._unlink(target)
                 if not self._records.exists(digest):
