@@ -8,7 +8,7 @@ would misread.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -57,7 +57,6 @@ def _corrupt(problem: str, name: str) -> Corrupt:
 class _Loader(yaml.SafeLoader):
     """PyYAML's reader with the scalars of YAML 1.2, variants for tags, and no anchors."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -112,6 +111,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+_Loader.yaml_implicit_resolvers = {}
 for _kind, _regex, _first in (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
