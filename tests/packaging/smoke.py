@@ -19,13 +19,13 @@ assert not any(path.startswith(sources) for path in sys.path), sys.path
 names = {point.name for point in entry_points(group="icechunk_core.backends")}
 assert {"memory", "file"} <= names, names
 
-for url in ("memory://", Path(directory).as_uri()):
+for url in ("memory:", Path(directory).as_uri()):
     repo = Repository.create(url)
     session = repo.writable_session("main")
     array = zarr.create_array(session.store, name="a", shape=(100,), chunks=(10,), dtype="i4")
     array[:] = np.arange(100)
     snapshot = session.commit("first")
-    again = repo if url == "memory://" else Repository.open(url)
+    again = repo if url == "memory:" else Repository.open(url)
     assert again.lookup_branch("main") == snapshot
     read = zarr.open_array(again.readonly_session("main").store, path="a", mode="r")
     assert np.array_equal(read[:], np.arange(100))

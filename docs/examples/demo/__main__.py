@@ -140,7 +140,7 @@ NEXT = """\
         .venv/bin/python
         >>> import xarray as xr
         >>> from icechunk_core import Repository
-        >>> repo = Repository.open("{location}")
+        >>> repo = Repository.open("file:{location}")
         >>> xr.open_zarr(repo.readonly_session("e1").store, consolidated=False)
   * read the tutorial: docs/tutorial.md
   * write a storage backend of your own, in about 100 lines: docs/how-to/write-a-backend.md"""
