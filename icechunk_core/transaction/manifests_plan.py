@@ -8,6 +8,7 @@ columns of the new manifests. Arrays that are not in the plan keep their manifes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ from icechunk_core.transaction.splitting import (
     volume,
 )
 
-__all__ = ["ArrayPlan", "ArrayResult", "NewManifest", "Source", "build_splits", "plan_manifests"]
+__all__ = ["ArrayPlan", "ArrayResult", "GridOf", "NewManifest", "Source", "build_splits", "plan_manifests"]
 
 
 @frozen
@@ -79,7 +80,8 @@ class ArrayResult:
     new: list[ChunkRefs]
 
 
-GridOf = Callable[[str, ArrayData], SplitGrid]
+GridOf: TypeAlias = Callable[[str, ArrayData], SplitGrid]
+"""How an array is cut into manifests, from its path and dimensions (see `split_rules`)."""
 
 
 def uncut_grid(path: str, array: ArrayData) -> SplitGrid:
@@ -102,7 +104,7 @@ def plan_manifests(
     Parameters
     ----------
     grid_of
-        How an array is cut into manifests: path and dimensions to `SplitGrid`.
+        How each array is cut into manifests.
     rewrite
         Plan every array as if all of it had changed (rewriting of manifests).
 
@@ -113,7 +115,13 @@ def plan_manifests(
     """
     arrays = changes.nodes("/", base) if rewrite else _changed_arrays(changes, base)
     return [
-        _plan_array(node, node.array, changes.chunk_changes(node.id), grid_of(node.path, node.array), rewrite)
+        _plan_array(
+            node,
+            node.array,
+            changes.chunk_changes(node.id),
+            grid_of(node.path, node.array),
+            rewrite,
+        )
         for node in sorted(arrays, key=lambda node: node.id)
         if node.array is not None
     ]
@@ -181,7 +189,8 @@ def _changes_by_box(
     coords = coords_table(changes, len(grid.num_chunks))
     inside = contains(grid.whole(), coords)
     if inside.all() and grid.is_single:
-        return {(0,) * len(grid.num_chunks): (changes, coords)}
+        # A copy: plans are compared with those of an earlier try, which must not change under the caller.
+        return {(0,) * len(grid.num_chunks): (dict(changes), coords)}
     boxes = map(tuple, grid.boxes_of(coords).tolist())
     grouped: dict[tuple[int, ...], dict[Coords, ChunkRef | None]] = {}
     for valid, box, (coord, ref) in zip(inside.tolist(), boxes, changes.items(), strict=True):

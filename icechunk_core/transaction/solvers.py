@@ -27,7 +27,7 @@ class ConflictSolver:
 
 
 class ConflictDetector(ConflictSolver):
-    """Solves nothing: a rebase with it succeeds only where there is no conflict, and lists those that exist."""
+    """Solves nothing: a rebase with it succeeds only without conflicts, and otherwise lists them."""
 
 
 class BasicConflictSolver(ConflictSolver):
