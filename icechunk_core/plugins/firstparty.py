@@ -19,6 +19,7 @@ FIRST_PARTY_EXTRAS: Mapping[str, str] = {
     "abfss": "azure",
     "http": "http",
     "https": "http",
+    "redirect": "http",
 }
 """Scheme to the extra of the distribution that brings its backend's packages."""
 
