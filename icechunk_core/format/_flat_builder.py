@@ -17,7 +17,8 @@ Fields are
 * `Vector`: scalars or structs already packed,
 * a list of `Table` or of ``str``,
 * a `Table` (a union is its type code, as `u8`, in one slot and the table in the next),
-* `Prebuilt`: a table serialised earlier by `prebuild`, copied as it is.
+* `Prebuilt`: a table serialised earlier by `prebuild`, copied as it is,
+* `Later`: something the caller appends itself.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ __all__ = [
     "MAX_BUFFER_SIZE",
     "Field",
     "Inline",
+    "Later",
     "Prebuilt",
     "Table",
     "Vector",
     "boolean",
     "build",
+    "build_front",
     "i32",
     "prebuild",
     "struct",
@@ -90,8 +93,32 @@ class Prebuilt(NamedTuple):
     position: int
 
 
+class Later:
+    """A reference to something the caller appends to the buffer; see `build_front`.
+
+    Attributes
+    ----------
+    at
+        Where the offset is, after `build_front`.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = 0
+
+
 Field: TypeAlias = (
-    Inline | Vector | Prebuilt | Table | str | bytes | Sequence["Table | Prebuilt"] | Sequence[str] | None
+    Inline
+    | Vector
+    | Prebuilt
+    | Later
+    | Table
+    | str
+    | bytes
+    | Sequence["Table | Prebuilt"]
+    | Sequence[str]
+    | None
 )
 
 
@@ -138,9 +165,17 @@ def build(root: Table) -> bytes:
     FormatError
         If the result would exceed 2 GiB, the limit of FlatBuffers.
     """
+    return bytes(build_front(root))
+
+
+def build_front(root: Table) -> bytearray:
+    """Serialise a buffer whose `Later` references are still open.
+
+    The caller appends what they refer to, and stores at each ``later.at`` the u32 distance to it.
+    """
     writer = _Writer(bytearray(_PACK_U32(0) + IDENTIFIER))
     writer.reference(0, root)
-    return bytes(writer.out)
+    return writer.out
 
 
 def prebuild(table: Table) -> Prebuilt:
@@ -205,6 +240,9 @@ class _Writer:
     def reference(self, at: int, value: Any) -> None:
         """Write `value` at the end, and the offset to it at position `at`."""
         kind = type(value)
+        if kind is Later:
+            value.at = at
+            return
         if kind is str:
             position = self.string(value)
         elif kind is Table:

@@ -34,6 +34,8 @@ __all__ = ["MAX_DEPTH", "FlatBuffer", "FlatTable"]
 MAX_DEPTH: Final = 64
 # No schema of the format has more slots than this; longer vtables belong to newer writers.
 _MAX_SLOTS: Final = 32
+# 9999-12-31T23:59:59.999999Z, the last time that datetime can hold.
+_LAST_TIMESTAMP: Final = 253_402_300_799_999_999
 _BASE_BUDGET: Final = 1 << 20
 _BUDGET_FACTOR: Final = 16
 _TABLE_COST: Final = 16
@@ -205,9 +207,9 @@ class FlatTable:
         return default if position < 0 else _U64(self.buffer.data, position)[0]
 
     def timestamp(self, slot: int) -> int:
-        """A time in µs since 1970 (u64, default 0) that fits a signed 64-bit number."""
+        """A time in µs since 1970 (u64, default 0), before the year 10000."""
         value = self.u64(slot)
-        if value >= 1 << 63:
+        if value > _LAST_TIMESTAMP:
             self.buffer.fail(f"timestamp {value} out of range")
         return value
 

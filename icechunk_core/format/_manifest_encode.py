@@ -1,0 +1,215 @@
+"""Columns to manifest payloads (FORMAT.md, 6.2 and 15).
+
+The refs of an array become one vector of offsets, then the records (see `_flat_records`) of each variant
+of ref together, then the bytes that records refer to. Everything is placed first and then written into a
+buffer of the final size.
+"""
+
+from __future__ import annotations
+
+import struct as _struct
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from icechunk_core.errors import ErrorKind, FormatError
+from icechunk_core.format._flat_builder import MAX_BUFFER_SIZE, Later, Table, build_front, struct, u8
+from icechunk_core.format._flat_records import Field, RecordShape, record_shape
+from icechunk_core.format._location_encode import encoded_locations
+from icechunk_core.format._payloads import Payloads, Source
+from icechunk_core.format._ragged import copy_ranges
+from icechunk_core.format.chunk_refs import ChunkRefs
+from icechunk_core.format.locations import LocationCompression
+from icechunk_core.format.refs import RefKind
+
+__all__ = ["encode_payload"]
+
+Rows = npt.NDArray[np.intp]
+Positions = npt.NDArray[np.int64]
+
+_OFFSET: Final = Field("offset", 2, "<u8")
+_LENGTH: Final = Field("length", 3, "<u8")
+_CHUNK_ID: Final = Field("chunk_id", 4, "V12")
+_INLINE: Final = Field("inline", 1, "<u4")
+_LOCATION: Final = Field("location", 5, "<u4")
+_ETAG: Final = Field("etag", 6, "<u4")
+_MODIFIED: Final = Field("modified", 7, "<u4")
+_COMPRESSED: Final = Field("compressed", 8, "<u4")
+
+
+def encode_payload(
+    manifest_id: bytes, arrays: Mapping[bytes, ChunkRefs], compression: LocationCompression | None
+) -> memoryview:
+    """The FlatBuffers buffer of a manifest.
+
+    Parameters
+    ----------
+    manifest_id, arrays
+        As in `Manifest`.
+    compression
+        How virtual locations are compressed; None: not at all.
+
+    Raises
+    ------
+    FormatError
+        The buffer would exceed 2 GiB.
+    """
+    arrays, dictionary = encoded_locations(arrays, compression)
+    places = {node_id: Later() for node_id in sorted(arrays)}
+    tables = [Table(struct(node_id), later) for node_id, later in places.items()]
+    # Compressed is the default of the algorithm field; it is left out with a dictionary, as other writers do.
+    algorithm = u8(0) if dictionary is None else None
+    front = build_front(Table(struct(manifest_id), tables, dictionary, algorithm))
+    end = len(front)
+    sections = []
+    for node_id, later in places.items():
+        section = _Section(arrays[node_id], end)
+        _struct.pack_into("<I", front, later.at, section.start - later.at)
+        sections.append(section)
+        end = section.end
+    if end > MAX_BUFFER_SIZE:
+        raise FormatError(
+            "the manifest would exceed 2 GiB; split the array into more manifests",
+            kind=ErrorKind.SERIALIZATION,
+        )
+    out = np.zeros(end + (-end % 8), dtype=np.uint8)
+    out[: len(front)] = np.frombuffer(front, dtype=np.uint8)
+    for section in sections:
+        section.write(out)
+    return memoryview(out)[:end]
+
+
+class _Section:
+    """The refs of one array: what goes where, and writing it."""
+
+    def __init__(self, refs: ChunkRefs, end: int) -> None:
+        self.refs = refs
+        self.start = _aligned(end, 4)
+        end = self.start + 4 + 4 * len(refs)
+        self.groups: list[_Group] = []
+        for rows, fields in _variants(refs):
+            group = _Group(refs, rows, fields, end)
+            self.groups.append(group)
+            end = group.end
+        self.end = end
+
+    def write(self, out: npt.NDArray[np.uint8]) -> None:
+        count = len(self.refs)
+        out[self.start : self.start + 4] = np.array([count], "<u4").view(np.uint8)
+        slots = np.ndarray((count,), "<u4", out.data, self.start + 4)
+        for group in self.groups:
+            tables = group.shape.positions(group.records_at, group.count)
+            rows: Rows | slice = slice(None) if group.rows is None else group.rows
+            own = np.arange(count, dtype=np.int64) if group.rows is None else group.rows
+            slots[rows] = tables - (self.start + 4 + 4 * own)
+            group.write(out)
+
+
+class _Group:
+    """Refs of one variant: a vtable, records, and the bytes they refer to."""
+
+    def __init__(self, refs: ChunkRefs, rows: Rows | None, fields: list[Field], end: int) -> None:
+        self.refs = refs
+        self.rows = rows  # None: all
+        self.count = len(refs) if rows is None else len(rows)
+        self.fields = fields
+        self.shape: RecordShape = record_shape(refs.ndim, fields)
+        self.vtable_at = _aligned(end, 2)
+        self.records_at = _aligned(self.vtable_at + len(self.shape.vtable), 8)
+        self.end = self.records_at + self.count * self.shape.dtype.itemsize
+        self.blobs: list[_Blobs] = []
+        for field in fields:
+            if field.dtype == "<u4" and field is not _MODIFIED:
+                blobs = _Blobs(self._payloads(), field, self.end)
+                self.blobs.append(blobs)
+                self.end = blobs.end
+
+    def _payloads(self) -> Payloads:
+        assert self.refs.payloads is not None
+        return self.refs.payloads if self.rows is None else self.refs.payloads[self.rows]
+
+    def write(self, out: npt.NDArray[np.uint8]) -> None:
+        refs, shape = self.refs, self.shape
+        rows: Rows | slice = slice(None) if self.rows is None else self.rows
+        out[self.vtable_at : self.vtable_at + len(shape.vtable)] = np.frombuffer(shape.vtable, np.uint8)
+        records = shape.view(out, self.records_at, self.count)
+        shape.fill_common(records, self.records_at, self.vtable_at, refs.coords[rows])
+        for field in self.fields:
+            if field is _OFFSET:
+                records["offset"] = refs.offset[rows]
+            elif field is _LENGTH:
+                records["length"] = refs.length[rows]
+            elif field is _CHUNK_ID:
+                ids = np.ascontiguousarray(refs.chunk_ids[rows])
+                records["chunk_id"] = ids.view("V12").reshape(self.count)
+            elif field is _MODIFIED:
+                records["modified"] = self._payloads()["modified"]
+        tables = shape.positions(self.records_at, self.count)
+        for blobs in self.blobs:
+            fields = shape.dtype.fields
+            assert fields is not None
+            records[blobs.field.name] = blobs.positions - (tables + fields[blobs.field.name][1])
+            blobs.write(out, self._payloads(), refs.sources)
+
+
+class _Blobs:
+    """Byte vectors or strings of one field, one per row."""
+
+    def __init__(self, payloads: Payloads, field: Field, end: int) -> None:
+        self.field = field
+        is_text = field is _ETAG or field is _LOCATION
+        self.sizes = payloads["etag_size" if field is _ETAG else "size"].astype(np.int64)
+        # A count, the bytes, for text a NUL, then up to the next multiple of four.
+        room = (4 + self.sizes + int(is_text) + 3) & ~3
+        start = _aligned(end, 4)
+        ends = np.cumsum(room)
+        self.positions: Positions = ends - room + start
+        self.end = start + (int(ends[-1]) if len(ends) else 0)
+
+    def write(self, out: npt.NDArray[np.uint8], payloads: Payloads, sources: tuple[Source, ...]) -> None:
+        words = out.view("<u4")
+        words[self.positions >> 2] = self.sizes
+        prefix = "etag_" if self.field is _ETAG else ""
+        starts, numbers = payloads[f"{prefix}start"], payloads[f"{prefix}source"]
+        for number, source in enumerate(sources):
+            mine = numbers == number
+            copy_ranges(out, self.positions[mine] + 4, source.arena, starts[mine], self.sizes[mine])
+
+
+def _variants(refs: ChunkRefs) -> list[tuple[Rows | None, list[Field]]]:
+    """Group the rows by which fields they need; None instead of rows stands for all of them."""
+    if not len(refs):
+        return []
+    payloads = refs.payloads
+    if payloads is None:
+        return [(None, _with_offset([_LENGTH, _CHUNK_ID], refs.offset))]
+    is_virtual = refs.kind == RefKind.VIRTUAL
+    has_etag = is_virtual & (payloads["etag_start"] >= 0)
+    has_time = is_virtual & (payloads["modified"] > 0)
+    compressed = is_virtual & payloads["compressed"]
+    codes = refs.kind.astype(np.int64) + 4 * has_etag + 8 * has_time + 16 * compressed
+    variants: list[tuple[Rows | None, list[Field]]] = []
+    for code in np.unique(codes).tolist():
+        rows = np.flatnonzero(codes == code)
+        kind = code & 3
+        if kind == RefKind.INLINE:
+            fields = [_INLINE]
+        elif kind == RefKind.NATIVE:
+            fields = _with_offset([_LENGTH, _CHUNK_ID], refs.offset[rows])
+        else:
+            fields = _with_offset([_LENGTH], refs.offset[rows])
+            fields.append(_COMPRESSED if code & 16 else _LOCATION)
+            fields += [_ETAG] * bool(code & 4) + [_MODIFIED] * bool(code & 8)
+        variants.append((rows, fields))
+    return variants
+
+
+def _with_offset(fields: list[Field], offset: npt.NDArray[np.uint64]) -> list[Field]:
+    """Leave the offset out where it is always the default."""
+    return [_OFFSET, *fields] if offset.any() else fields
+
+
+def _aligned(position: int, align: int) -> int:
+    return position + -position % align

@@ -1,0 +1,144 @@
+"""Snapshot payloads to values (FORMAT.md, 6.3)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from icechunk_core.format import flexbuffers, messagepack
+from icechunk_core.format._flat_columns import TableColumns
+from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
+from icechunk_core.format.manifest_files import ManifestFileInfo
+from icechunk_core.format.node_table import ArrayData, ManifestRef, NodeSnapshot, NodeTable
+
+__all__ = ["decode_payload", "read_metadata"]
+
+_ARRAY: Final = 1
+_GROUP: Final = 2
+_RANGE: Final = np.dtype([("from", "<u4"), ("to", "<u4")])
+_DIMENSION: Final = np.dtype([("array_length", "<u8"), ("chunk_length", "<u8")])
+_FILE_INFO: Final = np.dtype(
+    {
+        "names": ["id", "size_bytes", "num_chunk_refs"],
+        "formats": ["V12", "<u8", "<u4"],
+        "offsets": [0, 16, 24],
+        "itemsize": 32,
+    }
+)
+_NODE_DEPTH: Final = 2
+
+
+def decode_payload(
+    payload: bytes, *, spec_version: int, name: str
+) -> tuple[bytes, bytes | None, int, str, dict[str, Any], tuple[ManifestFileInfo, ...], NodeTable]:
+    """The fields of `Snapshot`, in order.
+
+    Raises
+    ------
+    Corrupt
+        The payload is malformed.
+    """
+    root = FlatBuffer(payload, name=name).root()
+    return (
+        root.struct(0, 12),
+        root.optional_struct(1, 12) if spec_version == 1 else None,
+        root.timestamp(3),
+        root.string(4),
+        read_metadata(root.tables(5), messagepack if spec_version == 1 else flexbuffers),
+        _read_manifest_files(root),
+        _read_nodes(root),
+    )
+
+
+def read_metadata(items: list[FlatTable], codec: Any = flexbuffers) -> dict[str, Any]:
+    """Tables ``MetadataItem`` as a dict; `codec` is the module `flexbuffers` or `messagepack`."""
+    return {item.string(0): codec.decode(item.byte_vector(1), name=item.buffer.name) for item in items}
+
+
+def _read_manifest_files(root: FlatTable) -> tuple[ManifestFileInfo, ...]:
+    """The list of spec 2 where present, else that of spec 1."""
+    if not root.has(7):
+        records = root.array(6, _FILE_INFO)
+        return _infos(records["id"].tobytes(), records["size_bytes"], records["num_chunk_refs"])
+    tables = TableColumns(root.buffer, root.table_positions(7))
+    ids = tables.structs(tables.require(0, 12), 12).tobytes()
+    return _infos(ids, tables.numbers_or_zero(1, "<u8"), tables.numbers_or_zero(2, "<u4"))
+
+
+def _infos(ids: bytes, sizes: npt.NDArray[Any], counts: npt.NDArray[Any]) -> tuple[ManifestFileInfo, ...]:
+    return tuple(
+        [
+            ManifestFileInfo(ids[12 * row : 12 * row + 12], size, refs)
+            for row, (size, refs) in enumerate(zip(sizes.tolist(), counts.tolist(), strict=True))
+        ]
+    )
+
+
+def _read_nodes(root: FlatTable) -> NodeTable:
+    """Paths and ids of all nodes; the rest of a node is decoded when it is asked for."""
+    buffer = root.buffer
+    positions = root.table_positions(2)
+    tables = TableColumns(buffer, positions)
+    ids = tables.structs(tables.require(0, 8), 8).tobytes()
+    starts, counts = tables.vectors(tables.require(1, 4), 1)
+    data = buffer.data
+    paths = [data[start : start + size] for start, size in zip(starts.tolist(), counts.tolist(), strict=True)]
+    try:
+        b"\n".join(paths).decode()
+    except UnicodeDecodeError:
+        buffer.fail("a node path is not UTF-8")
+    rows = list(range(len(paths)))
+    if not all(map(bytes.__lt__, paths, paths[1:])):
+        # Old writers of spec 1 sorted the paths segment by segment.
+        rows = sorted(rows, key=paths.__getitem__)
+        paths = [paths[row] for row in rows]
+        if not all(map(bytes.__lt__, paths, paths[1:])):
+            buffer.fail("two nodes with one path")
+    at = positions.tolist()
+    return NodeTable(
+        paths,
+        [ids[8 * row : 8 * row + 8] for row in rows],
+        [at[row] for row in rows],
+        lambda position: _read_node(buffer.table_at(position, _NODE_DEPTH)),
+    )
+
+
+def _read_node(table: FlatTable) -> NodeSnapshot:
+    code = table.u8(3)
+    data = table.table(4)
+    if code == _ARRAY:
+        array = _read_array(data)
+    elif code == _GROUP:
+        array = None
+    else:
+        table.buffer.fail(f"unknown kind of node {code}")
+    return NodeSnapshot(table.struct(0, 8), table.string(1), table.byte_vector(2), array)
+
+
+def _read_array(table: FlatTable) -> ArrayData:
+    names = table.optional_tables(1)
+    manifests = [
+        ManifestRef(ref.struct(0, 12), tuple(ref.array(1, _RANGE).tolist())) for ref in table.tables(2)
+    ]
+    dimensions = table.optional_tables(3)
+    if dimensions is None:
+        shape, num_chunks = _read_shape_v1(table)
+    else:
+        shape = tuple([dimension.u64(0) for dimension in dimensions])
+        num_chunks = tuple([dimension.u32(1) for dimension in dimensions])
+    return ArrayData(
+        shape,
+        num_chunks,
+        None if names is None else tuple([name.optional_string(0) for name in names]),
+        tuple(manifests),
+    )
+
+
+def _read_shape_v1(table: FlatTable) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    dimensions = table.array(0, _DIMENSION).tolist()
+    if any(length and not chunk for length, chunk in dimensions):
+        table.buffer.fail("a dimension with elements but chunks of length 0")
+    num_chunks = tuple([-(-length // chunk) if chunk else 0 for length, chunk in dimensions])
+    return tuple([length for length, _ in dimensions]), num_chunks

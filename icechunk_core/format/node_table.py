@@ -1,0 +1,206 @@
+"""The nodes of a snapshot, found by path or id (FORMAT.md, 6.3 and 9)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from attrs import frozen
+
+__all__ = ["ArrayData", "ManifestRef", "NodeSnapshot", "NodeTable"]
+
+
+@frozen
+class ManifestRef:
+    """A manifest with chunk refs of an array.
+
+    Attributes
+    ----------
+    id
+        12 raw bytes.
+    extents
+        Per dimension the bounds (exclusive ends) of the coordinates in there; empty matches all.
+    """
+
+    id: bytes
+    extents: tuple[tuple[int, int], ...]
+
+
+@frozen
+class ArrayData:
+    """What a snapshot knows about an array.
+
+    Attributes
+    ----------
+    shape
+        Elements per dimension.
+    num_chunks
+        Chunks per dimension.
+    dimension_names
+        None where a dimension has no name; None altogether if the metadata has no names.
+    manifests
+        Where the chunk refs are.
+    """
+
+    shape: tuple[int, ...]
+    num_chunks: tuple[int, ...]
+    dimension_names: tuple[str | None, ...] | None
+    manifests: tuple[ManifestRef, ...]
+
+
+@frozen
+class NodeSnapshot:
+    """A group or array.
+
+    Attributes
+    ----------
+    id
+        8 raw bytes, the same for the life of the node.
+    path
+        Absolute path.
+    user_data
+        The node's ``zarr.json``, byte for byte.
+    array
+        None for groups.
+    """
+
+    id: bytes
+    path: str
+    user_data: bytes
+    array: ArrayData | None
+
+    @property
+    def is_array(self) -> bool:
+        """Whether this is an array, not a group."""
+        return self.array is not None
+
+
+class NodeTable:
+    """The nodes of a snapshot in the order of their paths' UTF-8 bytes; immutable.
+
+    A table that comes from a file decodes a node when it is asked for, once. A damaged node raises
+    `Corrupt` then.
+
+    >>> nodes = [NodeSnapshot(bytes(8), path, b"{}", None) for path in ("/", "/a/b", "/a", "/a-b", "/a/b/c")]
+    >>> table = NodeTable.from_nodes(nodes)
+    >>> [node.path for node in table.subtree("/a")], [node.path for node in table.children("/a")]
+    (['/a', '/a/b', '/a/b/c'], ['/a/b'])
+    """
+
+    __slots__ = ("_by_id", "_ids", "_load", "_nodes", "_paths")
+
+    def __init__(
+        self,
+        paths: Sequence[bytes],
+        ids: Sequence[bytes],
+        nodes: list[NodeSnapshot | int],
+        load: Callable[[int], NodeSnapshot] | None = None,
+    ) -> None:
+        """From parallel columns, sorted by path; use `from_nodes` instead.
+
+        ``nodes`` holds what `load` takes for nodes that are not decoded yet.
+        """
+        self._paths = paths
+        self._ids = ids
+        self._nodes = nodes
+        self._load = load
+        self._by_id: dict[bytes, int] | None = None
+
+    @classmethod
+    def from_nodes(cls, nodes: Iterable[NodeSnapshot]) -> NodeTable:
+        """From nodes in any order; of equal paths the last counts."""
+        by_path = {node.path.encode(): node for node in nodes}
+        paths = sorted(by_path)
+        ordered: list[NodeSnapshot | int] = [by_path[path] for path in paths]
+        return cls(paths, [by_path[path].id for path in paths], ordered)
+
+    def _at(self, row: int) -> NodeSnapshot:
+        node = self._nodes[row]
+        if isinstance(node, int):
+            assert self._load is not None
+            node = self._nodes[row] = self._load(node)
+        return node
+
+    def _find(self, path: str) -> int:
+        key = path.encode("utf-8", "surrogatepass")
+        row = bisect_left(self._paths, key)
+        return row if row < len(self._paths) and self._paths[row] == key else -1
+
+    def get(self, path: str) -> NodeSnapshot | None:
+        """The node at a path, None if there is none."""
+        row = self._find(path)
+        return None if row < 0 else self._at(row)
+
+    def by_id(self, node_id: bytes) -> NodeSnapshot | None:
+        """The node with an id, None if there is none."""
+        if self._by_id is None:
+            self._by_id = {own: row for row, own in enumerate(self._ids)}
+        row = self._by_id.get(node_id)
+        return None if row is None else self._at(row)
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self._find(path) >= 0
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[NodeSnapshot]:
+        return map(self._at, range(len(self._paths)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NodeTable):
+            return NotImplemented
+        return self._paths == other._paths and all(map(NodeSnapshot.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<NodeTable: {len(self)} nodes>"
+
+    def paths(self) -> Iterator[str]:
+        """All paths, in order, without decoding the nodes."""
+        return (path.decode() for path in self._paths)
+
+    def subtree(self, path: str) -> Iterator[NodeSnapshot]:
+        """The node at a path, if any, and everything below it, in order."""
+        row = self._find(path)
+        if row >= 0:
+            yield self._at(row)
+        for below in range(*self._range_below(path)):
+            if below != row:
+                yield self._at(below)
+
+    def children(self, path: str) -> Iterator[NodeSnapshot]:
+        """The nodes directly below a path, in order; costs little for what lies deeper."""
+        own = self._find(path)
+        row, end = self._range_below(path)
+        start = len(path.rstrip("/").encode("utf-8", "surrogatepass")) + 1
+        while row < end:
+            found = self._paths[row]
+            slash = found.find(b"/", start)
+            if slash >= 0:
+                # Below a child: on to what sorts after that child's subtree ("0" follows "/").
+                row = bisect_left(self._paths, found[:slash] + b"0", row, end)
+                continue
+            if row != own:
+                yield self._at(row)
+            row += 1
+
+    def _range_below(self, path: str) -> tuple[int, int]:
+        """Rows whose paths continue `path` after a slash; for the root all rows."""
+        prefix = path.rstrip("/").encode("utf-8", "surrogatepass")
+        return bisect_left(self._paths, prefix + b"/"), bisect_left(self._paths, prefix + b"0")
+
+    def updated(self, changes: Mapping[str, NodeSnapshot | None]) -> NodeTable:
+        """With some nodes set, or removed (None), by path. Other nodes are not decoded for it."""
+        rows = {path: row for row, path in enumerate(self._paths)}
+        added: dict[bytes, NodeSnapshot] = {}
+        for path, node in changes.items():
+            key = path.encode()
+            rows.pop(key, None)
+            if node is not None:
+                added[key] = node
+        paths = sorted([*rows, *added])
+        nodes = [added[path] if path in added else self._nodes[rows[path]] for path in paths]
+        ids = [added[path].id if path in added else self._ids[rows[path]] for path in paths]
+        return NodeTable(paths, ids, nodes, self._load)

@@ -1,0 +1,68 @@
+"""One chunk ref as a value: where the bytes of a chunk are (FORMAT.md, 6.2)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TypeAlias
+
+from attrs import frozen
+
+__all__ = ["ChunkRef", "InlineRef", "NativeRef", "RefKind", "VirtualRef"]
+
+
+class RefKind(IntEnum):
+    """Values of the ``kind`` column."""
+
+    INLINE = 0
+    NATIVE = 1
+    VIRTUAL = 2
+
+
+@frozen
+class InlineRef:
+    """The chunk's bytes, stored in the manifest itself."""
+
+    data: bytes
+
+
+@frozen
+class NativeRef:
+    """A range of an object ``chunks/ID``; several refs may share one object.
+
+    Attributes
+    ----------
+    chunk_id
+        12 raw bytes.
+    offset, length
+        Bytes inside the object.
+    """
+
+    chunk_id: bytes
+    offset: int
+    length: int
+
+
+@frozen
+class VirtualRef:
+    """A range of an object outside the repository.
+
+    Attributes
+    ----------
+    location
+        Absolute URL, or ``vcc://container/path``.
+    offset, length
+        Bytes inside the object.
+    etag
+        If given, the object must still have this ETag. Wins over ``last_modified``.
+    last_modified
+        If given, the object must not be newer than this (seconds since 1970).
+    """
+
+    location: str
+    offset: int
+    length: int
+    etag: str | None = None
+    last_modified: int | None = None
+
+
+ChunkRef: TypeAlias = InlineRef | NativeRef | VirtualRef
