@@ -14,7 +14,7 @@ from zarr.core.config import config as zarr_config
 from zarr.core.sync import SyncMixin
 
 from icechunk_core.contract import Buffer as BytesBuffer
-from icechunk_core.drive import blocking, gather, run, run_direct
+from icechunk_core.drive import blocking, gather, run
 from icechunk_core.errors import (
     ErrorKind,
     InvalidInputError,
@@ -169,19 +169,20 @@ class IcechunkStore(VirtualRefMethods, Store, SyncMixin):
             path, coords = parse_key(key)
         except InvalidInputError:
             return None
-        data: BytesBuffer | None
-        if coords is None:
-            data = await self._session.read_metadata(path)
-            if byte_range is not None and data is not None:
-                data = slice_value(data, byte_range)
-        elif byte_range is None:
+        if byte_range is None and coords is not None:
             data = await self._session.read_chunk(path, coords, None)
         else:
-            data = await self._read_part(path, coords, byte_range)
+            data = await self._read(path, coords, byte_range)
         return None if data is None else prototype.buffer.from_bytes(data)
 
-    async def _read_part(self, path: str, coords: Coords, request: ByteRequest) -> BytesBuffer | None:
-        byte_range = to_byte_range(request)
+    async def _read(
+        self, path: str, coords: Coords | None, request: ByteRequest | None
+    ) -> BytesBuffer | None:
+        """All cases but the hot one, which is a whole chunk."""
+        if coords is None:
+            document = await self._session.read_metadata(path)
+            return None if document is None else slice_value(document, request)
+        byte_range = None if request is None else to_byte_range(request)
         try:
             return await self._session.read_chunk(path, coords, byte_range)
         except InvalidRange:
@@ -350,17 +351,16 @@ class IcechunkStore(VirtualRefMethods, Store, SyncMixin):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         """Blocking `get`."""
-        if prototype is None:
-            prototype = default_buffer_prototype()
-        if byte_range is None and not self._session.may_suspend:
-            try:
-                path, coords = parse_key(key)
-            except InvalidInputError:
-                return None
-            if coords is not None:
-                data = run_direct(self._session.read_chunk(path, coords, None))
-                return None if data is None else prototype.buffer.from_bytes(data)
-        return run(self.get(key, prototype, byte_range), may_suspend=self._session.may_suspend)
+        try:
+            path, coords = parse_key(key)
+        except InvalidInputError:
+            return None
+        session = self._session
+        if byte_range is None and coords is not None:
+            data = run(session.read_chunk(path, coords, None), may_suspend=session.may_suspend)
+        else:
+            data = run(self._read(path, coords, byte_range), may_suspend=session.may_suspend)
+        return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
     set_sync = blocking(set)
     delete_sync = blocking(delete)
