@@ -56,7 +56,7 @@ def encode(value: JSON) -> bytes:
     """
     writer = _Writer(bytearray(), {})
     root = writer.value(value, 0)
-    width = 1 << root.width_at(0, 0)
+    width = writer.align(root.width_at(len(writer.out), 0))
     writer.slot(root, width)
     writer.out.append(root.packed_type(0))
     writer.out.append(width)
