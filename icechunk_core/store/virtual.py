@@ -55,9 +55,15 @@ def make_virtual_ref(
     Raises
     ------
     InvalidInputError
-        Kind ``INVALID_VIRTUAL_REF`` if the offset is negative, or does not fit into 64 bits;
-        kind ``ZERO_LENGTH_CHUNK`` if the length is not positive.
+        Kind ``INVALID_VIRTUAL_REF`` if the location is no URL, the offset is negative, or the
+        range does not fit into 64 bits; kind ``ZERO_LENGTH_CHUNK`` if the length is not positive.
     """
+    scheme, separator, rest = location.partition("://")
+    if not (scheme and separator and rest.strip("/")):
+        raise InvalidInputError(
+            f"virtual chunk location {location!r} is not a URL such as s3://bucket/key",
+            kind=ErrorKind.INVALID_VIRTUAL_REF,
+        )
     offset, length = int(offset), int(length)
     if length <= 0:
         raise InvalidInputError(

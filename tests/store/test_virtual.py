@@ -40,6 +40,8 @@ def test_refused_refs(arrays: IcechunkStore) -> None:
         ("g/a", "s3://known/x", 0, 1, ErrorKind.INVALID_KEY),
         ("g/a/c/9/9", "s3://known/x", 0, 1, ErrorKind.INVALID_CHUNK_INDEX),
         ("g/a/c/0/0", "s3://other/x", 0, 1, ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK),
+        ("g/a/c/0/0", "nonsense", 0, 1, ErrorKind.INVALID_VIRTUAL_REF),
+        ("g/a/c/0/0", "s3:///", 0, 1, ErrorKind.INVALID_VIRTUAL_REF),
         ("g/a/c/0/0", "s3://known/x", -1, 1, ErrorKind.INVALID_VIRTUAL_REF),
         ("g/a/c/0/0", "s3://known/x", 2**64 - 1, 1, ErrorKind.INVALID_VIRTUAL_REF),
         ("g/a/c/0/0", "s3://known/x", 0, 0, ErrorKind.ZERO_LENGTH_CHUNK),
