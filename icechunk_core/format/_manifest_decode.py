@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from icechunk_core.format._coords import bounding_box, box_keys, sorted_order
-from icechunk_core.format._flat_columns import BLOCK_ROWS, TableColumns
+from icechunk_core.format._flat_gather import BLOCK_ROWS, TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 from icechunk_core.format._payloads import NO_ETAG, Payloads, Source, compacted, empty_payloads
 from icechunk_core.format._ref_columns import RefColumns

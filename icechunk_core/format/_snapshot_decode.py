@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icechunk_core.format import flexbuffers, messagepack
-from icechunk_core.format._flat_columns import TableColumns
+from icechunk_core.format._flat_gather import TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 from icechunk_core.format.manifest_files import ManifestFileInfo
 from icechunk_core.format.node_table import ArrayData, ManifestRef, NodeSnapshot, NodeTable

@@ -21,7 +21,7 @@ from icechunk_core.format._flat_builder import (
     struct,
     u8,
 )
-from icechunk_core.format._flat_columns import BLOCK_ROWS, TableColumns
+from icechunk_core.format._flat_gather import BLOCK_ROWS, TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 from icechunk_core.format._flat_records import coords_only
 from icechunk_core.format.envelope import FileType, seal, unseal
