@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import field, frozen
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-def _by_id(files: tuple[ManifestFileInfo, ...]) -> tuple[ManifestFileInfo, ...]:
+def _by_id(files: Iterable[ManifestFileInfo]) -> tuple[ManifestFileInfo, ...]:
     return tuple(sorted(files, key=lambda info: info.id))
 
 
