@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from icechunk_core.transaction.conflicts import Conflict, ConflictType, VersionSelection
 
-__all__ = ["BasicConflictSolver", "ConflictDetector", "ConflictSolver"]
+__all__ = ["BasicConflictSolver", "ConflictDetector", "ConflictSolver", "VersionSelection"]
 
 
 class ConflictSolver:

@@ -107,5 +107,5 @@ def applied(
 def below(paths: Mapping[str, Any], prefix: str) -> Iterator[str]:
     """The paths of the subtree at ``prefix``."""
     for path in paths:
-        if path == prefix or prefix == "/" or path.startswith(prefix + "/"):
+        if prefix in (path, "/") or path.startswith(prefix + "/"):
             yield path
