@@ -18,7 +18,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from icechunk_core.clock import Clock
 from icechunk_core.errors import InternalError
@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+C = TypeVar("C")
 P = ParamSpec("P")
 
 
@@ -225,28 +226,31 @@ def blocking_iterator(function: Callable[P, AsyncIterator[T]]) -> Callable[P, It
 
 def blocking_opener(
     resolve: Callable[[Any], Any],
-) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, T]]:
-    """Derive the blocking twin of a constructor whose first argument is a storage.
+) -> Callable[[Callable[Concatenate[type[C], P], Coroutine[Any, Any, T]]], classmethod[C, P, T]]:
+    """Derive the blocking twin of a class method whose first argument is a storage.
 
     There is no object yet to ask; the storage, once ``resolve`` has made one of what was
     passed, tells through ``may_suspend``.
     """
 
-    def derive(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-        call: Callable[..., Coroutine[Any, Any, T]] = function
+    def derive(
+        method: Callable[Concatenate[type[C], P], Coroutine[Any, Any, T]],
+    ) -> classmethod[C, P, T]:
+        # Inside a class body, a class method is still the descriptor.
+        function: Callable[..., Coroutine[Any, Any, T]] = getattr(method, "__func__", method)
 
         @functools.wraps(function)
         def twin(*args: Any, **kwargs: Any) -> T:
+            may_suspend = False  # a call without storage raises its TypeError right away
             if "storage" in kwargs:
-                storage = kwargs["storage"] = resolve(kwargs["storage"])
+                kwargs["storage"] = resolve(kwargs["storage"])
+                may_suspend = kwargs["storage"].may_suspend
             elif len(args) > 1:
-                storage = resolve(args[1])
-                args = (args[0], storage, *args[2:])
-            else:
-                return run(call(*args, **kwargs), may_suspend=False)  # raises the TypeError
-            return run(call(*args, **kwargs), may_suspend=storage.may_suspend)
+                args = (args[0], resolve(args[1]), *args[2:])
+                may_suspend = args[1].may_suspend
+            return run(function(*args, **kwargs), may_suspend=may_suspend)
 
         _name_twin(twin, function)
-        return cast("Callable[P, T]", twin)
+        return cast("classmethod[C, P, T]", classmethod(twin))
 
     return derive

@@ -1,1 +1,8 @@
-"""See the modules."""
+"""Sessions: what one reader or writer sees, and how it commits."""
+
+from icechunk_core.session.context import RepositoryContext
+from icechunk_core.session.modes import SessionMode
+from icechunk_core.session.session import Session
+from icechunk_core.session.state import SessionState
+
+__all__ = ["RepositoryContext", "Session", "SessionMode", "SessionState"]

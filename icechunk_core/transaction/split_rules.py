@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from icechunk_core.format.configuration import SplitSizes
+from icechunk_core.format.config_manifest import SplitSizes
 from icechunk_core.format.snapshot import ArrayData
 from icechunk_core.transaction.splitting import SplitGrid
 

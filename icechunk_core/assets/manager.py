@@ -1,0 +1,183 @@
+"""Typed objects over a storage: snapshots, manifests, transaction logs and chunks, cached."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from icechunk_core.assets.cache import LoadingCache
+from icechunk_core.assets.settings import EngineSettings
+from icechunk_core.contract import ALWAYS, Buffer, ByteRange, Range, Storage, resolve_range
+from icechunk_core.errors import Corrupt, InvalidRange, NotFound, SnapshotNotFoundError
+from icechunk_core.format import base32, layout
+from icechunk_core.format.chunk_refs import NativeRef
+from icechunk_core.format.envelope import IMPLEMENTATION_NAME
+from icechunk_core.format.manifest import Manifest, decode_manifest, encode_manifest
+from icechunk_core.format.snapshot import ManifestFileInfo, Snapshot, decode_snapshot, encode_snapshot
+from icechunk_core.format.transaction_log import (
+    TransactionLog,
+    decode_transaction_log,
+    encode_transaction_log,
+)
+
+__all__ = ["AssetManager"]
+
+T = TypeVar("T")
+
+
+class AssetManager:
+    """Reads and writes the immutable objects of one repository.
+
+    Objects never change, so they are cached by id, and shared by all sessions of a
+    repository. (Spec 1 expiration rewrites a snapshot's *parent*; see `snapshot`.)
+    """
+
+    def __init__(self, storage: Storage, settings: EngineSettings, spec_version: int) -> None:
+        self.storage = storage
+        self.settings = settings
+        self.spec_version = spec_version
+        self.may_suspend = storage.may_suspend
+        suspends = storage.may_suspend
+        self._snapshots: LoadingCache[Snapshot] = LoadingCache(
+            settings.snapshot_cache_nodes, lambda s: len(s.nodes), may_suspend=suspends
+        )
+        self._manifests: LoadingCache[Manifest] = LoadingCache(
+            settings.manifest_cache_refs, lambda m: m.num_chunk_refs, may_suspend=suspends
+        )
+        self._chunks: LoadingCache[bytes] = LoadingCache(
+            settings.chunk_cache_bytes, len, may_suspend=suspends
+        )
+
+    # --- reading
+
+    async def snapshot(self, snapshot_id: bytes, *, fresh: bool = False) -> Snapshot:
+        """A snapshot by id; ``fresh`` reads it again (spec 1: expiration may have moved its parent).
+
+        Raises
+        ------
+        SnapshotNotFoundError
+            If there is no such object.
+        Corrupt
+            If it is malformed.
+        """
+        if fresh:
+            self._snapshots.discard(snapshot_id)
+        return await self._snapshots.get(snapshot_id, lambda: self._load_snapshot(snapshot_id))
+
+    async def _load_snapshot(self, snapshot_id: bytes) -> Snapshot:
+        key = layout.snapshot_key(snapshot_id)
+        try:
+            data, _ = await self.storage.get_range_hook(key, None, None)
+        except NotFound as error:
+            raise SnapshotNotFoundError(
+                f"snapshot {base32.encode(snapshot_id)} does not exist at this location"
+            ) from error
+        return decode_snapshot(data, name=key)
+
+    async def manifest(self, manifest_id: bytes, size_bytes: int = 0) -> Manifest:
+        """A manifest by id; ``size_bytes`` as recorded in the snapshot, 0 if unknown."""
+        return await self._manifests.get(manifest_id, lambda: self._load_manifest(manifest_id, size_bytes))
+
+    async def _load_manifest(self, manifest_id: bytes, size_bytes: int) -> Manifest:
+        key = layout.manifest_key(manifest_id)
+        wanted: ByteRange = Range(0, size_bytes) if size_bytes > 0 else None
+        data = await self._required(key, wanted, "a snapshot refers to it")
+        return decode_manifest(data, name=key)
+
+    async def transaction_log(self, snapshot_id: bytes) -> TransactionLog | None:
+        """The log of a snapshot; ``None`` where there is none (initial snapshot of spec 1)."""
+        key = layout.transaction_key(snapshot_id)
+        try:
+            data, _ = await self.storage.get_range_hook(key, None, None)
+        except NotFound:
+            return None
+        return decode_transaction_log(data, name=key)
+
+    async def chunk(self, ref: NativeRef, byte_range: ByteRange) -> Buffer:
+        """The payload of a native ref, or a part of it.
+
+        Raises
+        ------
+        InvalidRange
+            If the range does not fit the chunk.
+        Corrupt
+            If the chunk object is missing or too short.
+        """
+        length = ref.length
+        start, end = (0, length) if byte_range is None else resolve_range(byte_range, length)
+        first = ref.offset + start
+        if self.settings.chunk_cache_bytes:
+            whole = await self._chunks.get((ref.chunk_id, ref.offset, length), lambda: self._load_chunk(ref))
+            return memoryview(whole)[start:end]
+        key = layout.chunk_key(ref.chunk_id)
+        try:
+            data, _ = await self.storage.get_range_hook(key, Range(first, ref.offset + end), None)
+        except (NotFound, InvalidRange) as error:
+            raise _broken_chunk(key, error.message) from error
+        if len(data) != end - start:
+            raise _broken_chunk(key, f"{end - start} bytes were expected at {first}, {len(data)} are there")
+        return data
+
+    async def _load_chunk(self, ref: NativeRef) -> bytes:
+        key = layout.chunk_key(ref.chunk_id)
+        data = await self._required(key, Range(ref.offset, ref.offset + ref.length), "a chunk ref names it")
+        if len(data) != ref.length:
+            raise _broken_chunk(key, f"it holds {len(data)} of {ref.length} bytes")
+        return bytes(data)
+
+    async def _required(self, key: str, byte_range: ByteRange, why: str) -> Buffer:
+        try:
+            data, _ = await self.storage.get_range_hook(key, byte_range, None)
+        except (NotFound, InvalidRange) as error:
+            raise Corrupt(f"missing or too short ({why}): {error.message}", object_name=key) from error
+        return data
+
+    # --- writing
+
+    async def write_snapshot(self, snapshot: Snapshot) -> str:
+        """Write a snapshot; gives its key."""
+        key = layout.snapshot_key(snapshot.id)
+        data = encode_snapshot(
+            snapshot, spec_version=self.spec_version, level=self.settings.compression_level
+        )
+        await self._put_metadata_file(key, data, "snapshot")
+        self._snapshots.put(snapshot.id, snapshot)
+        return key
+
+    async def write_manifest(self, manifest: Manifest) -> tuple[str, ManifestFileInfo]:
+        """Write a manifest; gives its key and the entry for the snapshot."""
+        key = layout.manifest_key(manifest.id)
+        data = encode_manifest(
+            manifest, spec_version=self.spec_version, level=self.settings.compression_level
+        )
+        await self._put_metadata_file(key, data, "manifest")
+        self._manifests.put(manifest.id, manifest)
+        return key, ManifestFileInfo(manifest.id, len(data), manifest.num_chunk_refs)
+
+    async def write_transaction_log(self, log: TransactionLog) -> str:
+        """Write a transaction log; gives its key."""
+        key = layout.transaction_key(log.id)
+        data = encode_transaction_log(
+            log, spec_version=self.spec_version, level=self.settings.compression_level
+        )
+        await self._put_metadata_file(key, data, "transaction-log")
+        return key
+
+    async def _put_metadata_file(self, key: str, data: bytes, file_type: str) -> None:
+        metadata = self.object_metadata(file_type)
+        storage_class = self.settings.metadata_storage_class
+        await self.storage.put_hook(key, [data], ALWAYS, metadata, None, storage_class)
+
+    def object_metadata(self, file_type: str) -> dict[str, str] | None:
+        """User metadata of a metadata file (FORMAT.md, section 11.4); ``None`` where there is none."""
+        if not (self.settings.use_metadata and self.storage.capabilities.metadata):
+            return None
+        return {
+            "icspecver": str(self.spec_version),
+            "icclient": IMPLEMENTATION_NAME.decode().rstrip(),
+            "icfiletype": file_type,
+            "iccompalg": "zstd",
+        }
+
+
+def _broken_chunk(key: str, why: str) -> Corrupt:
+    return Corrupt(f"the chunk cannot be read: {why}", object_name=key)

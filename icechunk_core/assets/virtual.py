@@ -1,0 +1,193 @@
+"""Chunks that are parts of objects outside the repository (FORMAT.md, section 20).
+
+A location belongs to the *container* with the longest matching URL prefix. Containers
+are part of the stored configuration; nothing is read from one unless whoever opened the
+repository authorised it. The bytes come through the backend plugin of the location's
+scheme.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from icechunk_core.clock import us_from_datetime
+from icechunk_core.contract import Buffer, ByteRange, ObjectInfo, Range, Storage, resolve_range
+from icechunk_core.drive import run
+from icechunk_core.errors import (
+    ErrorKind,
+    IcechunkError,
+    InvalidInputError,
+    InvalidRange,
+    NotFound,
+    StorageError,
+)
+from icechunk_core.format.configuration import RepositoryConfig
+from icechunk_core.format.refs import VirtualRef
+
+__all__ = ["VirtualChunks"]
+
+_RELATIVE = "vcc://"
+
+OpenContainer = Callable[[str, Any, Any], Storage]
+"""Opens the storage at a URL prefix, given the container's store options and the credentials."""
+
+
+class VirtualChunks:
+    """Resolves and reads virtual refs.
+
+    Parameters
+    ----------
+    config
+        Where the containers are.
+    authorized
+        URL prefixes that may be read, and with which credentials.
+    direct
+        Whether callers cannot suspend (see `icechunk_core.drive`).
+    open_container
+        How to open a storage for a container.
+    """
+
+    def __init__(
+        self,
+        config: RepositoryConfig,
+        authorized: Mapping[str, Any],
+        *,
+        direct: bool,
+        open_container: OpenContainer,
+    ) -> None:
+        self._containers = config.effective_virtual_chunk_containers()
+        self._authorized = {_with_slash(prefix): value for prefix, value in authorized.items()}
+        self._direct = direct
+        self._open = open_container
+        self._lock = threading.Lock()
+        self._storages: dict[str, Storage] = {}
+
+    # --- resolving
+
+    def resolve(self, location: str) -> tuple[str, str]:
+        """The URL prefix of the container, and the object's key below it.
+
+        Raises
+        ------
+        InvalidInputError
+            If no container covers the location.
+        """
+        url = self._absolute(location)
+        best = ""
+        for prefix in self._containers:
+            candidate = _with_slash(prefix)
+            if url.startswith(candidate) and len(candidate) > len(best):
+                best = candidate
+        if not best:
+            raise InvalidInputError(
+                f"no virtual chunk container covers {location!r}; add one for its URL prefix to the "
+                "repository's configuration (virtual_chunk_containers)",
+                kind=ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK,
+            )
+        rest = url[len(best) :]
+        return best, rest if best.startswith("file:") else unquote(rest.split("?")[0].split("#")[0])
+
+    def require_container(self, location: str) -> None:
+        """Raise unless a container covers the location."""
+        self.resolve(location)
+
+    def _absolute(self, location: str) -> str:
+        if not location.startswith(_RELATIVE):
+            scheme, separator, rest = location.partition("://")
+            if not separator or not rest:
+                raise InvalidInputError(
+                    f"virtual chunk location {location!r} is not a URL such as s3://bucket/key",
+                    kind=ErrorKind.INVALID_VIRTUAL_REF,
+                )
+            return f"{scheme.lower()}://{rest}"
+        name, _, key = location[len(_RELATIVE) :].partition("/")
+        for prefix, container in self._containers.items():
+            if container.name == name:
+                return _with_slash(prefix) + key
+        raise InvalidInputError(
+            f"{location!r} names the virtual chunk container {name!r}, which is not configured; "
+            "add a container of that name to the repository's configuration",
+            kind=ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK,
+        )
+
+    # --- reading
+
+    async def read(self, ref: VirtualRef, byte_range: ByteRange) -> Buffer:
+        """The bytes of a virtual chunk or a part of it.
+
+        Raises
+        ------
+        InvalidInputError
+            If no container covers the location, or it was not authorised.
+        StorageError
+            If the object is gone, was modified, or is too short.
+        InvalidRange
+            If the range does not fit the chunk.
+        """
+        start, end = (0, ref.length) if byte_range is None else resolve_range(byte_range, ref.length)
+        prefix, key = self.resolve(ref.location)
+        storage = self._storage(prefix, ref.location)
+        wanted = Range(ref.offset + start, ref.offset + end)
+        try:
+            if self._direct and storage.may_suspend:
+                data, about = run(storage.get_range(key, wanted), may_suspend=True)
+            else:
+                data, about = await storage.get_range_hook(key, wanted, None)
+        except (NotFound, InvalidRange) as error:
+            raise _cannot_fetch(ref, error.message) from error
+        except IcechunkError as error:
+            raise _cannot_fetch(ref, f"{error.message} (container {prefix})") from error
+        _check_unchanged(ref, about)
+        if len(data) != end - start:
+            raise _cannot_fetch(ref, f"the object ends after {len(data)} of {end - start} bytes")
+        return data
+
+    def _storage(self, prefix: str, location: str) -> Storage:
+        with self._lock:
+            storage = self._storages.get(prefix)
+        if storage is not None:
+            return storage
+        if prefix not in self._authorized:
+            raise InvalidInputError(
+                f"reading {location!r} is not authorised: pass "
+                f"authorize_virtual_chunk_access={{{prefix!r}: <credentials>}} when opening the repository",
+                kind=ErrorKind.UNAUTHORIZED_VIRTUAL_CHUNK_CONTAINER,
+            )
+        container = next(c for p, c in self._containers.items() if _with_slash(p) == prefix)
+        storage = self._open(prefix, container.store, self._authorized[prefix])
+        with self._lock:
+            return self._storages.setdefault(prefix, storage)
+
+
+def _with_slash(prefix: str) -> str:
+    return prefix if prefix.endswith("/") else prefix + "/"
+
+
+def _check_unchanged(ref: VirtualRef, about: ObjectInfo) -> None:
+    if ref.etag is not None:
+        if about.etag is not None and about.etag.strip('"') != ref.etag.strip('"'):
+            raise _modified(ref, "its ETag is another one")
+        if about.etag is None:
+            raise _modified(ref, "the storage has no ETags to compare with the recorded one")
+    elif ref.last_modified is not None:
+        newest = (ref.last_modified + 1) * 1_000_000
+        if us_from_datetime(about.last_modified) >= newest:
+            raise _modified(ref, "it is newer than the recorded time")
+
+
+def _modified(ref: VirtualRef, why: str) -> StorageError:
+    return StorageError(
+        f"the object of virtual chunk {ref.location!r} changed since it was referenced: {why}; "
+        "set the reference again",
+        kind=ErrorKind.VIRTUAL_CHUNK_MODIFIED,
+    )
+
+
+def _cannot_fetch(ref: VirtualRef, why: str) -> StorageError:
+    return StorageError(
+        f"virtual chunk {ref.location!r} ({ref.length} bytes from {ref.offset}) cannot be read: {why}",
+        kind=ErrorKind.VIRTUAL_CHUNK_FETCH,
+    )

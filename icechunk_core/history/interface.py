@@ -1,0 +1,117 @@
+"""What sessions and repositories ask of a repository's refs and history."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from icechunk_core.format.repo_info import SnapshotInfo
+from icechunk_core.format.snapshot import Snapshot
+
+__all__ = ["History", "OnSynced"]
+
+OnSynced = Callable[[list[str]], None]
+
+
+class History(ABC):
+    """Refs and history. Names are text, snapshot ids are 12 bytes.
+
+    Every method that writes either succeeds, or raises and has changed nothing, or raises
+    `OutcomeUnknown`.
+    """
+
+    spec_version: int
+
+    # --- reading
+
+    @abstractmethod
+    async def branches(self) -> dict[str, bytes]:
+        """All branches and where they point."""
+
+    @abstractmethod
+    async def tags(self) -> dict[str, bytes]:
+        """All live tags and where they point."""
+
+    @abstractmethod
+    async def branch(self, name: str) -> bytes:
+        """Where a branch points; `RefNotFoundError` if there is none."""
+
+    @abstractmethod
+    async def tag(self, name: str) -> bytes:
+        """Where a tag points; `RefNotFoundError` if there is none or it was deleted."""
+
+    @abstractmethod
+    async def snapshot_info(self, snapshot_id: bytes) -> SnapshotInfo:
+        """A snapshot's entry in the history; `SnapshotNotFoundError` if it is not part of it."""
+
+    @abstractmethod
+    def ancestry(self, snapshot_id: bytes) -> AsyncIterator[SnapshotInfo]:
+        """The snapshot, its parent, and so on to the root."""
+
+    @abstractmethod
+    async def all_snapshots(self) -> list[SnapshotInfo]:
+        """Every snapshot that history knows (spec 1: those reachable from refs)."""
+
+    # --- commits
+
+    @abstractmethod
+    async def publish_commit(
+        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+    ) -> None:
+        """Move ``branch`` from ``base_id`` to ``new``, after making ``keys`` durable.
+
+        Raises
+        ------
+        ConflictError
+            If the branch points elsewhere and ``new`` is not in its history.
+        """
+
+    @abstractmethod
+    async def publish_amend(
+        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+    ) -> None:
+        """Replace the tip ``base_id`` by ``new``."""
+
+    @abstractmethod
+    async def publish_detached(self, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced) -> None:
+        """Record a snapshot that no ref points to."""
+
+    # --- refs
+
+    @abstractmethod
+    async def create_branch(self, name: str, snapshot_id: bytes) -> None:
+        """Create a branch."""
+
+    @abstractmethod
+    async def reset_branch(self, name: str, snapshot_id: bytes, from_id: bytes | None) -> None:
+        """Point a branch elsewhere, if ``from_id`` is given only from there."""
+
+    @abstractmethod
+    async def delete_branch(self, name: str) -> None:
+        """Delete a branch; never ``main``."""
+
+    @abstractmethod
+    async def create_tag(self, name: str, snapshot_id: bytes) -> None:
+        """Create a tag; names of deleted tags cannot be used again."""
+
+    @abstractmethod
+    async def delete_tag(self, name: str) -> None:
+        """Delete a tag for good."""
+
+    # --- configuration and sessions
+
+    @abstractmethod
+    async def stored_config(self) -> bytes | None:
+        """The stored configuration document: FlexBuffers in spec 2, YAML in spec 1."""
+
+    @abstractmethod
+    async def save_config(self, document: bytes) -> None:
+        """Store a configuration document."""
+
+    @abstractmethod
+    async def check_writable(self) -> None:
+        """Raise `ReadOnlyError` if the repository's status forbids writing."""
+
+    @abstractmethod
+    def info_of(self, snapshot: Snapshot, parent_id: bytes | None) -> SnapshotInfo:
+        """The history entry of a snapshot that is about to be published."""

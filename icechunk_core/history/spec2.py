@@ -1,0 +1,280 @@
+"""History of spec 2: everything is in the one mutable object ``repo`` (FORMAT.md, sections 12-14).
+
+Each change is one compare-and-swap: read, decide (a pure function of
+`icechunk_core.transaction.repo_updates`), back the old object up, replace it. A lost race
+starts over with what is there now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from attrs import frozen
+
+from icechunk_core.assets.conditional import conditional_put
+from icechunk_core.assets.manager import AssetManager
+from icechunk_core.assets.settings import backoff_seconds
+from icechunk_core.clock import Clock
+from icechunk_core.contract import ALWAYS, IfVersion, Version
+from icechunk_core.drive import pause
+from icechunk_core.errors import (
+    ConflictError,
+    ErrorKind,
+    IcechunkError,
+    OutcomeUnknown,
+    SnapshotNotFoundError,
+    StorageError,
+    VersionMismatch,
+)
+from icechunk_core.format import base32, layout
+from icechunk_core.format.repo_info import (
+    RepoInfo,
+    SnapshotInfo,
+    UpdateKind,
+    decode_repo_info,
+    encode_repo_info,
+)
+from icechunk_core.format.snapshot import Snapshot
+from icechunk_core.history.interface import History, OnSynced
+from icechunk_core.ids import IdSource
+from icechunk_core.transaction import history as walk
+from icechunk_core.transaction import repo_updates
+from icechunk_core.transaction.ops_log import record_update
+
+__all__ = ["RepoObjectHistory", "RepoState"]
+
+Decide = Callable[[RepoInfo], tuple[RepoInfo, UpdateKind]]
+
+_AMBIGUOUS_TRIES = 4
+
+
+@frozen
+class RepoState:
+    """The repo object as it was read."""
+
+    info: RepoInfo
+    data: bytes
+    version: Version
+
+
+class RepoObjectHistory(History):
+    """History in the ``repo`` object."""
+
+    spec_version = 2
+
+    def __init__(self, assets: AssetManager, ids: IdSource, clock: Clock) -> None:
+        self._assets = assets
+        self._storage = assets.storage
+        self._settings = assets.settings
+        self._ids = ids
+        self._clock = clock
+        self._last: RepoState | None = None
+
+    # --- reading
+
+    async def fetch(self) -> RepoState:
+        """Read the repo object; it is decoded only if it changed."""
+        data, about = await self._storage.get_range_hook(layout.REPO_KEY, None, None)
+        if about.version is None:
+            raise StorageError(
+                "the storage gave no version with the repo object, so it cannot be updated safely; "
+                "its backend must return one from get_range",
+                key=layout.REPO_KEY,
+            )
+        last = self._last
+        if last is not None and last.version == about.version:
+            return last
+        raw = bytes(data)
+        state = RepoState(decode_repo_info(raw, name=layout.REPO_KEY), raw, about.version)
+        self._last = state
+        return state
+
+    async def info(self) -> RepoInfo:
+        """The current repo info."""
+        return (await self.fetch()).info
+
+    async def branches(self) -> dict[str, bytes]:
+        return dict((await self.info()).branches)
+
+    async def tags(self) -> dict[str, bytes]:
+        return dict((await self.info()).tags)
+
+    async def branch(self, name: str) -> bytes:
+        return walk.branch_tip(await self.info(), name)
+
+    async def tag(self, name: str) -> bytes:
+        return walk.tag_target(await self.info(), name)
+
+    async def snapshot_info(self, snapshot_id: bytes) -> SnapshotInfo:
+        found = (await self.info()).snapshots.get(snapshot_id)
+        if found is None:
+            raise SnapshotNotFoundError(f"snapshot {base32.encode(snapshot_id)} is not in this repository")
+        return found
+
+    async def ancestry(self, snapshot_id: bytes) -> AsyncIterator[SnapshotInfo]:
+        table = (await self.info()).snapshots
+        for item in walk.ancestry(table, snapshot_id):
+            yield item
+
+    async def all_snapshots(self) -> list[SnapshotInfo]:
+        return list((await self.info()).snapshots)
+
+    async def stored_config(self) -> bytes | None:
+        return (await self.info()).config
+
+    async def check_writable(self) -> None:
+        repo_updates.require_online(await self.info())
+
+    def info_of(self, snapshot: Snapshot, parent_id: bytes | None) -> SnapshotInfo:
+        return repo_updates.snapshot_info(snapshot, parent_id)
+
+    # --- commits
+
+    async def publish_commit(
+        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+    ) -> None:
+        def decide(info: RepoInfo) -> tuple[RepoInfo, UpdateKind]:
+            return repo_updates.publish_commit(info, branch, base_id, new)
+
+        await self._publish(branch, new, decide, keys, on_synced)
+
+    async def publish_amend(
+        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+    ) -> None:
+        def decide(info: RepoInfo) -> tuple[RepoInfo, UpdateKind]:
+            return repo_updates.publish_amend(info, branch, base_id, new)
+
+        await self._publish(branch, new, decide, keys, on_synced)
+
+    async def publish_detached(self, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced) -> None:
+        def decide(info: RepoInfo) -> tuple[RepoInfo, UpdateKind]:
+            return repo_updates.publish_detached(info, new)
+
+        await self._publish(None, new, decide, keys, on_synced)
+
+    async def _publish(
+        self,
+        branch: str | None,
+        new: SnapshotInfo,
+        decide: Decide,
+        keys: Sequence[str],
+        on_synced: OnSynced,
+    ) -> None:
+        try:
+            await self.update(decide, keys=keys, on_synced=on_synced)
+        except OutcomeUnknown as error:
+            error.snapshot_id = base32.encode(new.id)
+            raise
+        except ConflictError:
+            # Somebody may have committed on top of a commit of ours whose answer got lost.
+            if branch is not None and walk.own_commit_status(await self.info(), branch, new.id):
+                return
+            raise
+
+    # --- refs and configuration
+
+    async def create_branch(self, name: str, snapshot_id: bytes) -> None:
+        await self.update(lambda info: repo_updates.create_branch(info, name, snapshot_id))
+
+    async def reset_branch(self, name: str, snapshot_id: bytes, from_id: bytes | None) -> None:
+        await self.update(lambda info: repo_updates.reset_branch(info, name, snapshot_id, from_id))
+
+    async def delete_branch(self, name: str) -> None:
+        await self.update(lambda info: repo_updates.delete_branch(info, name))
+
+    async def create_tag(self, name: str, snapshot_id: bytes) -> None:
+        await self.update(lambda info: repo_updates.create_tag(info, name, snapshot_id))
+
+    async def delete_tag(self, name: str) -> None:
+        await self.update(lambda info: repo_updates.delete_tag(info, name))
+
+    async def save_config(self, document: bytes) -> None:
+        await self.update(lambda info: repo_updates.set_config(info, document))
+
+    # --- the compare-and-swap loop (FORMAT.md, 13.2)
+
+    async def update(
+        self, decide: Decide, *, keys: Sequence[str] = (), on_synced: OnSynced = lambda keys: None
+    ) -> RepoInfo:
+        """Replace the repo object by what ``decide`` makes of the current one.
+
+        Raises
+        ------
+        ConflictError
+            After too many lost races, or when ``decide`` finds one.
+        OutcomeUnknown
+            If the storage did not say whether the last try landed.
+        """
+        retry = self._settings.retry
+        unsynced = list(keys)
+        tried: set[str] = set()
+        for failures in range(retry.max_tries):
+            if failures:
+                wait = backoff_seconds(retry, failures, self._ids.uniform())
+                await pause(wait, self._clock, may_suspend=self._storage.may_suspend)
+            state = await self.fetch()
+            if _landed(state.info, tried):
+                return state.info
+            decided, kind = decide(state.info)
+            now = self._clock.now_us()
+            backup = layout.backup_name("repo", now, self._ids.object_id())
+            new = record_update(decided, kind, now, backup, self._settings.updates_per_page)
+            data = encode_repo_info(new, level=self._settings.compression_level)
+            await self._back_up(state, backup, unsynced, on_synced)
+            unsynced = []
+            tried.add(backup)
+            if await self._replace(state, new, data, tried):
+                return new
+        raise ConflictError(
+            f"the repository was updated by others {retry.max_tries} times in a row; try again later",
+            kind=ErrorKind.UPDATE_ATTEMPTS_EXHAUSTED,
+        )
+
+    async def _back_up(self, state: RepoState, backup: str, unsynced: list[str], on_synced: OnSynced) -> None:
+        key = layout.OVERWRITTEN_PREFIX + backup
+        await self._storage.put_hook(key, [state.data], ALWAYS, None, None, self._settings.storage_class)
+        await self._storage.sync([*unsynced, key])
+        if unsynced:
+            on_synced(unsynced)
+
+    async def _replace(self, state: RepoState, new: RepoInfo, data: bytes, tried: set[str]) -> bool:
+        """Swap the repo object; false if the race was lost.
+
+        Where the answer is missing, what the storage shows settles it: our update in the
+        log means success; another version without it means that our put, conditional on
+        the old one, can never land any more; the old version means that the same put may
+        safely be repeated.
+        """
+        for _ in range(_AMBIGUOUS_TRIES):
+            try:
+                version = await conditional_put(
+                    self._storage,
+                    layout.REPO_KEY,
+                    data,
+                    IfVersion(state.version),
+                    ids=self._ids,
+                    unique=True,
+                    metadata=self._assets.object_metadata("repo-info"),
+                    storage_class=self._settings.storage_class,
+                )
+            except VersionMismatch:
+                return False
+            except OutcomeUnknown as error:
+                unknown = error
+            else:
+                self._last = RepoState(new, data, version)
+                return True
+            try:
+                current = await self.fetch()
+            except IcechunkError as error:
+                raise unknown from error
+            if current.version != state.version:
+                return _landed(current.info, tried)
+        raise unknown
+
+
+def _landed(info: RepoInfo, backups: set[str]) -> bool:
+    """Whether one of our updates, known by the backup that it names, is in the log."""
+    if not backups:
+        return False
+    return info.repo_before_updates in backups or any(u.backup_path in backups for u in info.updates)

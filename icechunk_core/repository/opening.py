@@ -1,0 +1,152 @@
+"""Create and open repositories; merge the stored configuration with the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from icechunk_core.assets.manager import AssetManager
+from icechunk_core.assets.settings import EngineSettings
+from icechunk_core.clock import Clock, SystemClock
+from icechunk_core.contract import AtomicityScope, Storage
+from icechunk_core.drive import pause
+from icechunk_core.errors import (
+    AlreadyExistsError,
+    ErrorKind,
+    FormatError,
+    InvalidInputError,
+    RepositoryNotFoundError,
+)
+from icechunk_core.format.config_codec import (
+    decode_config_flexbuffers,
+    decode_config_yaml,
+    encode_config_flexbuffers,
+    encode_config_yaml,
+)
+from icechunk_core.format.configuration import RepositoryConfig
+from icechunk_core.history.creation import create_repository_files, detect_spec_version
+from icechunk_core.ids import IdSource, SystemIds
+from icechunk_core.session.context import RepositoryContext
+
+__all__ = ["create_context", "decode_config", "encode_config", "open_context", "open_or_create_context"]
+
+_CREATE_ATTEMPTS = 20
+
+
+def encode_config(config: RepositoryConfig, spec_version: int) -> bytes:
+    """The stored form of a configuration (FORMAT.md, section 8)."""
+    return encode_config_flexbuffers(config) if spec_version >= 2 else encode_config_yaml(config)
+
+
+def decode_config(document: bytes | None, spec_version: int) -> RepositoryConfig | None:
+    """A configuration from its stored form."""
+    if document is None:
+        return None
+    if spec_version >= 2:
+        return decode_config_flexbuffers(document, name="repo (configuration)")
+    return decode_config_yaml(document, name="config.yaml")
+
+
+def check_commit_safety(storage: Storage) -> None:
+    """Refuse storages that cannot keep two writers apart."""
+    able = storage.capabilities
+    if able.read_only or (able.create and able.update and able.atomicity > AtomicityScope.NONE):
+        return
+    raise InvalidInputError(
+        f"storage {storage!r} does not declare conditional create and update, so two writers could "
+        "lose each other's commits. Use a storage that has them, or open with "
+        "require_commit_safety=False if you are sure that there is only one writer",
+        kind=ErrorKind.STORAGE_CONFIG,
+    )
+
+
+async def create_context(
+    storage: Storage,
+    config: RepositoryConfig | None,
+    authorized: Mapping[str, Any] | None,
+    spec_version: int,
+    *,
+    check_clean_root: bool,
+    clock: Clock | None = None,
+    ids: IdSource | None = None,
+) -> RepositoryContext:
+    """Create a repository and open it."""
+    if spec_version not in (1, 2):
+        raise FormatError(
+            f"spec version {spec_version} is not known; use 1 or 2", kind=ErrorKind.UNSUPPORTED_SPEC_VERSION
+        )
+    clock, ids = clock or SystemClock(), ids or SystemIds()
+    effective = RepositoryConfig.default().merge(config) if config is not None else RepositoryConfig.default()
+    assets = AssetManager(storage, EngineSettings.from_config(effective), spec_version)
+    document = None if config is None else encode_config(config, spec_version)
+    await create_repository_files(
+        assets, ids, clock, config_document=document, check_clean_root=check_clean_root
+    )
+    return RepositoryContext(storage, effective, spec_version, authorized=authorized, clock=clock, ids=ids)
+
+
+async def open_context(
+    storage: Storage,
+    config: RepositoryConfig | None,
+    authorized: Mapping[str, Any] | None,
+    *,
+    clock: Clock | None = None,
+    ids: IdSource | None = None,
+) -> RepositoryContext:
+    """Open an existing repository.
+
+    Raises
+    ------
+    RepositoryNotFoundError
+        If there is none at this location.
+    """
+    spec_version = await detect_spec_version(storage)
+    if spec_version is None:
+        raise RepositoryNotFoundError(
+            f"there is no repository at {storage!r}; create one with Repository.create, or check the location"
+        )
+    context = RepositoryContext(
+        storage, RepositoryConfig.default(), spec_version, authorized=authorized, clock=clock, ids=ids
+    )
+    stored = decode_config(await context.history.stored_config(), spec_version)
+    if stored is None and config is None:
+        return context
+    merged = RepositoryConfig.default()
+    for layer in (stored, config):
+        if layer is not None:
+            merged = merged.merge(layer)
+    return RepositoryContext(
+        storage, merged, spec_version, authorized=authorized, clock=context.clock, ids=context.ids
+    )
+
+
+async def open_or_create_context(
+    storage: Storage,
+    config: RepositoryConfig | None,
+    authorized: Mapping[str, Any] | None,
+    spec_version: int,
+    *,
+    check_clean_root: bool,
+    clock: Clock | None = None,
+    ids: IdSource | None = None,
+) -> RepositoryContext:
+    """Open the repository, or create it; safe when several processes do so at once."""
+    clock, ids = clock or SystemClock(), ids or SystemIds()
+    for attempt in range(_CREATE_ATTEMPTS):
+        try:
+            return await open_context(storage, config, authorized, clock=clock, ids=ids)
+        except RepositoryNotFoundError:
+            pass
+        try:
+            return await create_context(
+                storage, config, authorized, spec_version,
+                check_clean_root=check_clean_root, clock=clock, ids=ids,
+            )  # fmt: skip
+        except (AlreadyExistsError, InvalidInputError) as error:
+            # Another process may just be creating it.
+            if error.kind != ErrorKind.PARENT_DIRECTORY_NOT_CLEAN:
+                raise
+            if await detect_spec_version(storage) is None:
+                raise
+        await pause(0.01 * ids.uniform() * (attempt + 1), clock, may_suspend=storage.may_suspend)
+    return await open_context(storage, config, authorized, clock=clock, ids=ids)

@@ -1,0 +1,94 @@
+"""Questions about a repository that need more than one object: versions, diffs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from icechunk_core.clock import us_from_datetime
+from icechunk_core.contract import Storage
+from icechunk_core.errors import (
+    ErrorKind,
+    FormatError,
+    InvalidInputError,
+    ReadOnlyError,
+    SnapshotNotFoundError,
+)
+from icechunk_core.format import base32
+from icechunk_core.format.transaction_log import TransactionLog
+from icechunk_core.history import History
+from icechunk_core.session import RepositoryContext
+from icechunk_core.transaction.diff import Diff, build_diff
+
+__all__ = ["check_storage_writable", "diff", "resolve"]
+
+
+def check_storage_writable(storage: Storage) -> None:
+    """Raise if nothing can be written there."""
+    if storage.capabilities.read_only:
+        raise ReadOnlyError(
+            f"storage {storage!r} is read-only; open a read-only session", kind=ErrorKind.READ_ONLY_STORAGE
+        )
+
+
+async def resolve(
+    history: History,
+    branch: str | None,
+    tag: str | None,
+    snapshot_id: str | None,
+    as_of: datetime | None = None,
+) -> bytes:
+    """The snapshot that a branch, a tag or an id stands for (FORMAT.md, section 12.4).
+
+    Raises
+    ------
+    ValueError
+        Unless exactly one of the three is given.
+    """
+    if sum(given is not None for given in (branch, tag, snapshot_id)) != 1:
+        raise InvalidInputError("Must provide one of branch, tag, or snapshot_id")
+    if as_of is not None and branch is None:
+        raise InvalidInputError("as_of goes with branch")
+    if tag is not None:
+        return await history.tag(tag)
+    if snapshot_id is not None:
+        return (await history.snapshot_info(base32.decode(snapshot_id))).id
+    assert branch is not None
+    tip = await history.branch(branch)
+    if as_of is None:
+        return tip
+    limit = us_from_datetime(as_of)
+    async for info in history.ancestry(tip):
+        if info.flushed_at <= limit:
+            return info.id
+    raise SnapshotNotFoundError(
+        f"branch {branch!r} has no snapshot at or before {as_of.isoformat()}",
+        kind=ErrorKind.NO_SNAPSHOT_AT_TIME,
+    )
+
+
+async def diff(context: RepositoryContext, start: bytes, end: bytes) -> Diff:
+    """What the commits after ``start`` up to ``end`` did (FORMAT.md, section 17.3)."""
+    logs: list[TransactionLog] = []
+    async for info in context.history.ancestry(end):
+        if info.id == start and info.id != end:
+            break
+        log = await context.assets.transaction_log(info.id)
+        if log is not None:
+            logs.append(log)
+        elif info.parent_id is not None:
+            raise FormatError(
+                f"the transaction log of snapshot {base32.encode(info.id)} is gone: no diff across it"
+            )
+        for log_id in reversed(info.pruned_ancestor_tx_logs):
+            pruned = await context.assets.transaction_log(log_id)
+            if pruned is not None:
+                logs.append(pruned)
+    else:
+        raise InvalidInputError(
+            f"snapshot {base32.encode(start)} is not an ancestor of {base32.encode(end)}; "
+            "a diff goes from an older version to a newer one of the same history",
+            kind=ErrorKind.BAD_SNAPSHOT_CHAIN_FOR_DIFF,
+        )
+    old = await context.assets.snapshot(start)
+    new = await context.assets.snapshot(end)
+    return build_diff(logs, old.nodes, new.nodes)

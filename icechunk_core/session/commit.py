@@ -1,0 +1,246 @@
+"""Carry a commit out (FORMAT.md, section 13): what to write is decided by `icechunk_core.transaction`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from attrs import frozen
+
+from icechunk_core.assets.settings import backoff_seconds
+from icechunk_core.drive import gather, pause
+from icechunk_core.errors import ConflictError, ErrorKind, FormatError, RebaseFailedError, SessionStateError
+from icechunk_core.format import layout
+from icechunk_core.format.chunk_refs import ChunkRefs
+from icechunk_core.format.manifest import Manifest
+from icechunk_core.format.snapshot import ManifestFileInfo, ManifestRef, Snapshot
+from icechunk_core.format.transaction_log import TransactionLog, empty_log, merge_logs
+from icechunk_core.session.modes import SessionMode
+from icechunk_core.session.rebase import rebase
+from icechunk_core.session.state import SessionState
+from icechunk_core.transaction.log_builder import build_transaction_log
+from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits, plan_manifests
+from icechunk_core.transaction.snapshot_builder import build_snapshot, next_timestamp
+from icechunk_core.transaction.solvers import ConflictSolver
+
+__all__ = ["CommitKind", "commit"]
+
+_MAX_DRIFT_US = 600 * 1_000_000
+
+
+class CommitKind(Enum):
+    """What becomes of the new snapshot."""
+
+    COMMIT = "commit"
+    """The branch moves to it."""
+    AMEND = "amend"
+    """It replaces the branch's tip."""
+    FLUSH = "flush"
+    """No ref points to it."""
+
+
+@frozen
+class PreparedArray:
+    """Manifests written for one array; valid while its old manifests and changes stay what they were."""
+
+    plan: ArrayPlan
+    manifests: tuple[ManifestRef, ...]
+    files: tuple[ManifestFileInfo, ...]
+    keys: tuple[str, ...]
+
+
+async def commit(
+    state: SessionState,
+    message: str,
+    metadata: Mapping[str, Any] | None,
+    *,
+    kind: CommitKind = CommitKind.COMMIT,
+    rebase_with: ConflictSolver | None = None,
+    rebase_tries: int = 1_000,
+    allow_empty: bool = False,
+    stay_writable: bool = False,
+) -> bytes:
+    """Write the session's changes as a snapshot and publish it; gives its id.
+
+    Raises
+    ------
+    SessionStateError
+        If the session cannot commit, or there is nothing to commit.
+    ConflictError
+        If the branch moved on and no solver was given, or it did not help in so many tries.
+    RebaseFailedError
+        If the changes clash with what was committed meanwhile.
+    OutcomeUnknown
+        If the storage did not tell whether the commit was published.
+    """
+    _check(state, kind, allow_empty)
+    with state.committing():
+        await state.context.history.check_writable()
+        attempts = 0
+        while True:
+            extra = {"rebase_attempts": attempts} if rebase_with is not None else None
+            try:
+                snapshot = await _publish(state, message, _with_library_data(metadata, extra), kind)
+                break
+            except RebaseFailedError:
+                raise
+            except ConflictError:
+                if rebase_with is None or attempts >= rebase_tries:
+                    raise
+            attempts += 1
+            await _wait_after_conflict(state, attempts)
+            await rebase(state, rebase_with)
+        if stay_writable:
+            state.continued(snapshot)
+        else:
+            state.completed(snapshot)
+        return snapshot.id
+
+
+def _check(state: SessionState, kind: CommitKind, allow_empty: bool) -> None:
+    if state.mode is SessionMode.READONLY:
+        raise SessionStateError(
+            "a read-only session cannot commit (it was opened so, or has been committed); "
+            "open one with Repository.writable_session(branch)",
+            kind=ErrorKind.COMMIT_NOT_ALLOWED,
+        )
+    if kind is not CommitKind.FLUSH and state.branch is None:
+        raise SessionStateError(
+            "this session is not on a branch; open one with Repository.writable_session(branch)",
+            kind=ErrorKind.NOT_ON_BRANCH,
+        )
+    if kind is CommitKind.AMEND and state.spec_version < 2:
+        raise FormatError(
+            "amend needs a repository of spec 2; commit instead, or migrate the repository",
+            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
+        )
+    if state.changes.is_empty() and not allow_empty:
+        raise SessionStateError(
+            "there are no changes to commit; pass allow_empty=True to commit anyway",
+            kind=ErrorKind.NO_CHANGES_TO_COMMIT,
+        )
+    if kind is CommitKind.AMEND and state.base.id == layout.INITIAL_SNAPSHOT_ID:
+        raise SessionStateError(
+            "the initial commit cannot be amended; commit instead",
+            kind=ErrorKind.NO_AMEND_FOR_INITIAL_COMMIT,
+        )
+
+
+def _with_library_data(metadata: Mapping[str, Any] | None, extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The user's metadata plus what the library records under its reserved key (FORMAT.md, 13.1)."""
+    merged = dict(metadata or {})
+    if extra:
+        merged["__icechunk"] = {**merged.get("__icechunk", {}), **extra}
+    return merged
+
+
+async def _wait_after_conflict(state: SessionState, attempts: int) -> None:
+    """Full jitter, from the first conflict on, so that many committers do not march in step."""
+    context = state.context
+    wait = backoff_seconds(context.settings.retry, min(attempts, 3), context.ids.uniform())
+    await pause(wait, context.clock, may_suspend=state.may_suspend)
+
+
+async def _publish(state: SessionState, message: str, metadata: dict[str, Any], kind: CommitKind) -> Snapshot:
+    context, base = state.context, state.base
+    await state.sink.flush()
+    prepared = await _write_manifests(state)
+    snapshot = build_snapshot(
+        base,
+        state.changes,
+        {array.plan.node_id: array.manifests for array in prepared},
+        {file.id: file for array in prepared for file in array.files},
+        id=context.ids.object_id(),
+        parent_id=base.id if context.spec_version < 2 else None,
+        flushed_at=next_timestamp(context.clock.now_us(), base.flushed_at),
+        message=message,
+        metadata=metadata,
+    )
+    log = await _log(state, snapshot.id, kind)
+    assets = context.assets
+    keys = await gather(
+        [lambda: assets.write_snapshot(snapshot), lambda: assets.write_transaction_log(log)],
+        may_suspend=state.may_suspend,
+    )
+    await _check_drift(state, snapshot)
+    manifest_keys = [key for array in prepared for key in array.keys]
+    await _publish_in_history(state, snapshot, kind, [*state.sink.unsynced(), *manifest_keys, *keys])
+    return snapshot
+
+
+async def _publish_in_history(
+    state: SessionState, snapshot: Snapshot, kind: CommitKind, keys: Sequence[str]
+) -> None:
+    history, base = state.context.history, state.base
+    on_synced = state.sink.synced
+    if kind is CommitKind.FLUSH:
+        await history.publish_detached(history.info_of(snapshot, base.id), keys, on_synced)
+        return
+    assert state.branch is not None
+    if kind is CommitKind.COMMIT:
+        info = history.info_of(snapshot, base.id)
+        await history.publish_commit(state.branch, base.id, info, keys, on_synced)
+        return
+    parent = (await history.snapshot_info(base.id)).parent_id
+    await history.publish_amend(state.branch, base.id, history.info_of(snapshot, parent), keys, on_synced)
+
+
+async def _log(state: SessionState, snapshot_id: bytes, kind: CommitKind) -> TransactionLog:
+    log = build_transaction_log(state.changes, snapshot_id)
+    if kind is not CommitKind.AMEND:
+        return log
+    old = await state.context.assets.transaction_log(state.base.id)
+    return merge_logs(old or empty_log(state.base.id), log, snapshot_id)
+
+
+async def _check_drift(state: SessionState, snapshot: Snapshot) -> None:
+    """Refuse to publish a snapshot whose time disagrees with the storage's clock (FORMAT.md, 13.1)."""
+    about = await state.context.storage.head(layout.snapshot_key(snapshot.id))
+    stored_us = int(about.last_modified.timestamp() * 1_000_000)
+    if abs(stored_us - snapshot.flushed_at) > _MAX_DRIFT_US:
+        raise FormatError(
+            "the clocks of this machine and of the storage differ by more than ten minutes, "
+            "or the base snapshot is dated in the future; set the clock and commit again",
+            kind=ErrorKind.SNAPSHOT_TIMESTAMP,
+        )
+
+
+# --- manifests ---------------------------------------------------------------
+
+
+async def _write_manifests(state: SessionState) -> list[PreparedArray]:
+    """Write the manifests of every changed array, except those that an earlier try has written."""
+    plans = plan_manifests(state.changes, state.base.nodes, state.context.grid_of)
+
+    async def prepare(plan: ArrayPlan) -> PreparedArray:
+        done: PreparedArray | None = state.prepared.get(plan.node_id)
+        if done is not None and done.plan == plan:
+            return done
+        result = await _prepare_array(state, plan)
+        state.prepared[plan.node_id] = result
+        return result
+
+    return await gather(
+        [lambda plan=plan: prepare(plan) for plan in plans],  # type: ignore[misc]
+        may_suspend=state.may_suspend,
+        limit=16,
+    )
+
+
+async def _prepare_array(state: SessionState, plan: ArrayPlan) -> PreparedArray:
+    context = state.context
+    old: dict[bytes, ChunkRefs] = {}
+    for manifest_id in plan.fetch:
+        entry = state.base.manifest_file(manifest_id)
+        manifest = await context.assets.manifest(manifest_id, entry.size_bytes if entry else 0)
+        old[manifest_id] = manifest.arrays.get(plan.node_id) or ChunkRefs.empty(plan.ndim)
+    result = build_splits(plan, old)
+    manifests, files, keys = list(result.kept), [], []
+    for refs in result.new:
+        manifest = Manifest(context.ids.object_id(), {plan.node_id: refs})
+        key, info = await context.assets.write_manifest(manifest)
+        manifests.append(ManifestRef(manifest.id, refs.extents()))
+        files.append(info)
+        keys.append(key)
+    return PreparedArray(plan, tuple(manifests), tuple(files), tuple(keys))

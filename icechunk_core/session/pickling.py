@@ -1,0 +1,44 @@
+"""Take a session state to another process and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icechunk_core.drive import run
+from icechunk_core.session.context import RepositoryContext
+from icechunk_core.session.modes import SessionMode
+from icechunk_core.session.state import SessionState
+from icechunk_core.transaction.change_set import ChangeSet
+
+__all__ = ["restore_state", "save_state"]
+
+
+def save_state(state: SessionState) -> dict[str, Any]:
+    """A picklable description of a session, uncommitted changes included."""
+    run(state.sink.flush(), may_suspend=state.may_suspend)
+    with state.lock:
+        return {
+            "context": state.context,
+            "base_id": state.base.id,
+            "mode": state.mode.value,
+            "branch": state.branch,
+            "changes": state.changes.to_bytes(),
+            "commit_metadata": dict(state.commit_metadata),
+            "unsynced": state.sink.unsynced(),
+        }
+
+
+def restore_state(saved: dict[str, Any]) -> SessionState:
+    """Inverse of `save_state`; reads the base snapshot."""
+    context: RepositoryContext = saved["context"]
+    base = run(context.assets.snapshot(saved["base_id"]), may_suspend=context.storage.may_suspend)
+    state = SessionState(
+        context,
+        base,
+        SessionMode(saved["mode"]),
+        saved["branch"],
+        ChangeSet.from_bytes(saved["changes"]),
+        saved["commit_metadata"],
+    )
+    state.sink.adopt(saved["unsynced"])
+    return state
