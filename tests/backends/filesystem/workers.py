@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from icechunk_core.contract import IF_ABSENT, Buffer, IfVersion, Storage
-from icechunk_core.contract.errors import AlreadyExists, NotFound, VersionMismatch
+from icechunk_core.contract.errors import AlreadyExists, NotFound, StorageError, VersionMismatch
 from tests.backends.filesystem.support import now, open_at
 
 SIZE = 40_000
@@ -116,3 +116,20 @@ def count_in_threads_mode(root: str, key: str, times: int) -> int:
 def temporary_files(root: Path) -> list[Path]:
     """What writers have under way, or left behind."""
     return list((root / ".icechunk-core" / "tmp").glob("*"))
+
+
+def as_nobody(root: str, key: str) -> list[tuple[bool, str]]:
+    """Write and read as a user without rights; per call: is it declared read-only, the error's kind."""
+    storage = open_at(root)
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    outcomes = []
+    for opened in (storage, open_at(root)):
+        for call in (opened.put(key, b"x"), opened.get_range(key), opened.put(key, b"x", IF_ABSENT)):
+            try:
+                now(call)
+                kind = ""
+            except StorageError as error:
+                kind = error.kind
+            outcomes.append((opened.capabilities.read_only, kind))
+    return outcomes
