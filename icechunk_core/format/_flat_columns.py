@@ -1,138 +1,311 @@
-"""Reading the same slots of very many untrusted FlatBuffers tables at once.
+"""Many FlatBuffers tables at once: reading them as columns, and copying them without decoding.
 
-`TableColumns` does for a vector of tables what `FlatTable` does for one, with numpy gathers instead of a
-Python object per table, and with the same checks. Callers go through long vectors in blocks
-(`BLOCK_ROWS`), so that temporary arrays stay small.
+`TableVector` looks at all tables of a vector with numpy: a field is an array of positions, from which
+values are gathered. Everything is checked against the buffer as in `_flat_reader`.
+
+FlatBuffers tables refer to their parts with relative offsets, so a stretch of a buffer that contains all
+parts can be copied elsewhere as it is, if its alignment is kept. `TableVector.extent` finds that stretch
+for tables that are described by a `Shape`, and `join_tables` puts it, together with new tables, into a
+vector for another buffer.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from attrs import define, field, frozen
 
-from icechunk_core.format._flat_reader import FlatBuffer
+from icechunk_core.errors import Corrupt
+from icechunk_core.format._flat_builder import Prebuilt
 
-__all__ = ["BLOCK_ROWS", "Positions", "TableColumns"]
-
-BLOCK_ROWS: Final = 1 << 16
+__all__ = [
+    "Extent",
+    "InlineField",
+    "Shape",
+    "SubTable",
+    "SubTables",
+    "TableVector",
+    "UnionField",
+    "VectorField",
+    "join_tables",
+]
 
 Positions: TypeAlias = npt.NDArray[np.int64]
+Octets: TypeAlias = npt.NDArray[np.uint8]
+
+_MAX_SLOTS = 32
+_ALIGN = 8
+_MAX_WASTE = 2
+_ALWAYS_COPIED = 4096
+_BASE_BUDGET = 1 << 20
+_BUDGET_FACTOR = 16
 
 
-class TableColumns:
-    """Slots of several tables.
+@frozen
+class InlineField:
+    """A scalar or struct of ``size`` bytes inside the table."""
+
+    size: int
+
+
+@frozen
+class VectorField:
+    """A vector of items of ``item_size`` bytes; a string counts its NUL as ``tail``."""
+
+    item_size: int
+    tail: int = 0
+
+
+@frozen
+class SubTable:
+    """One table."""
+
+    shape: Shape
+
+
+@frozen
+class SubTables:
+    """A vector of tables."""
+
+    shape: Shape
+
+
+@frozen
+class UnionField:
+    """The table of a union whose type code is in slot ``code_slot``."""
+
+    code_slot: int
+    shapes: Mapping[int, Shape]
+
+
+Shape: TypeAlias = Mapping[int, "InlineField | VectorField | SubTable | SubTables | UnionField"]
+"""What is in the slots of a table."""
+
+STRING = VectorField(1, tail=1)
+BYTES = VectorField(1)
+
+
+@define
+class Extent:
+    """The stretch of a buffer that some tables and their parts occupy.
+
+    Attributes
+    ----------
+    start, stop
+        Where it is.
+    used
+        How many bytes of it belong to them; what is shared counts once per use.
+    complete
+        False if a table has fields that its shape does not describe: they may lead out of the stretch.
+    """
+
+    start: int
+    stop: int = 0
+    used: int = 0
+    complete: bool = True
+
+    def add(self, starts: Positions, stops: Positions) -> None:
+        """Include the stretches from ``starts`` to ``stops``."""
+        if len(starts):
+            self.start = min(self.start, int(starts.min()))
+            self.stop = max(self.stop, int(stops.max()))
+            self.used += int((stops - starts).sum())
+
+    def worth_copying(self) -> bool:
+        """Whether the tables can be copied with this stretch, and little else comes along."""
+        return self.complete and self.stop - self.aligned_start <= _MAX_WASTE * self.used + _ALWAYS_COPIED
+
+    @property
+    def aligned_start(self) -> int:
+        """Where copying has to start for everything to keep its alignment."""
+        return self.start - self.start % _ALIGN
+
+
+@define(eq=False)
+class TableVector:
+    """Tables of one kind in an untrusted buffer.
 
     Parameters
     ----------
-    buffer
-        Where the tables are.
+    data
+        The buffer.
     positions
-        Where each table starts, from `FlatTable.table_positions`.
+        Where the tables start.
+    name
+        What errors call the object.
 
     Raises
     ------
     Corrupt
-        A vtable lies outside the buffer, or more content is referred to than the buffer can hold.
+        From the constructor and all methods, if something lies outside the buffer.
     """
 
-    __slots__ = ("_buffer", "_lengths", "_positions", "_vtables", "_which")
+    data: bytes
+    positions: Positions
+    name: str
+    octets: Octets = field(init=False, repr=False)
+    _offsets: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _vtables: Positions = field(init=False, repr=False)
+    _sizes: npt.NDArray[np.int64] = field(init=False, repr=False)
 
-    def __init__(self, buffer: FlatBuffer, positions: Positions) -> None:
-        self._buffer = buffer
-        self._positions = positions
-        buffer.charge(16 * len(positions))
-        vtables = positions - self._window("<i4", 4)[positions]
-        # Nearly always all tables of a vector share one vtable.
-        self._which: npt.NDArray[np.intp] | None = None
-        if len(vtables) and not (vtables == vtables[0]).all():
-            vtables, self._which = np.unique(vtables, return_inverse=True)
-        else:
-            vtables = vtables[:1]
-        if ((vtables < 0) | (vtables > buffer.size - 4)).any():
-            buffer.fail("vtable offset outside the buffer")
-        lengths = self._window("<u2", 2)[vtables].astype(np.int64)
-        if ((lengths < 4) | (lengths & 1 != 0) | (vtables + lengths > buffer.size)).any():
-            buffer.fail("vtable with an impossible length")
-        self._vtables = vtables
-        self._lengths = lengths
+    def __attrs_post_init__(self) -> None:
+        self.octets = np.frombuffer(self.data, np.uint8)
+        self._check(self.positions, 4)
+        distances = self._gather(self.positions, 4).view("<i4")[:, 0]
+        self._vtables, which = np.unique(self.positions - distances, return_inverse=True)
+        self._check(self._vtables, 4)
+        heads = self._gather(self._vtables, 4).view("<u2").astype(np.int64)
+        lengths = heads[:, 0]
+        self._check(self._vtables, lengths)
+        if np.any((lengths < 4) | (lengths & 1 != 0)):
+            self.fail("invalid vtable")
+        slots = np.zeros((len(heads), _MAX_SLOTS), np.int64)
+        for row, (vtable, length) in enumerate(zip(self._vtables.tolist(), lengths.tolist(), strict=True)):
+            count = min((length - 4) // 2, _MAX_SLOTS)
+            slots[row, :count] = np.frombuffer(self.data, "<u2", count, vtable + 4)
+        which = which.reshape(-1)
+        self._offsets = slots[which]
+        self._sizes = heads[which, 1]
 
-    def _window(self, dtype: str, size: int) -> npt.NDArray[Any]:
-        """The buffer as overlapping items that start at every byte."""
-        count = max(self._buffer.size - size + 1, 0)
-        return np.ndarray((count,), dtype, memoryview(self._buffer.data).toreadonly(), 0, (1,))
+    def __len__(self) -> int:
+        return len(self.positions)
 
-    def locate(self, slot: int, size: int) -> Positions | None:
-        """Where each table keeps the slot's inline data of `size` bytes; -1 where absent.
+    def fail(self, problem: str) -> NoReturn:
+        """Raise `Corrupt` about this buffer."""
+        raise Corrupt(f"malformed FlatBuffer: {problem}", object_name=self.name)
 
-        None if all tables lack it.
-        """
-        entries = np.zeros(len(self._vtables), dtype=np.int64)
-        long_enough = self._lengths >= 6 + 2 * slot
-        entries[long_enough] = self._window("<u2", 2)[self._vtables[long_enough] + (4 + 2 * slot)]
-        if not entries.any():
-            return None
-        located: Positions
-        if self._which is None:
-            located = self._positions + entries[0]
-        else:
-            offsets = entries[self._which]
-            located = np.where(offsets > 0, self._positions + offsets, -1)
-        if int(located.max()) + size > self._buffer.size:
-            self._buffer.fail(f"field {slot} of a table outside the buffer")
-        return located
+    def _check(self, starts: Positions, sizes: Any) -> None:
+        if len(starts) and (int(starts.min()) < 0 or int((starts + sizes).max()) > len(self.data)):
+            self.fail("offset or length outside the buffer")
 
-    def require(self, slot: int, size: int) -> Positions:
-        """Like `locate`; `Corrupt` if any table lacks the slot."""
-        located = self.locate(slot, size)
-        if located is None:
-            if len(self._positions):
-                self._buffer.fail(f"required field {slot} of a table is absent")
-            return self._positions
-        if (located < 0).any():
-            self._buffer.fail(f"required field {slot} of a table is absent")
-        return located
+    def _gather(self, positions: Positions, size: int) -> Octets:
+        """``size`` bytes from each position, one row each."""
+        gathered: Octets = self.octets[positions[:, None] + np.arange(size)]
+        return gathered
 
-    def numbers(self, located: Positions, dtype: str) -> npt.NDArray[Any]:
-        """The numbers of type `dtype` at checked positions."""
-        return self._window(dtype, np.dtype(dtype).itemsize)[located]
+    def field_positions(self, slot: int, size: int) -> Positions:
+        """Where the inline data of a slot is, per table; -1 where the slot is absent."""
+        offsets = self._offsets[:, slot]
+        found = np.where(offsets > 0, self.positions + offsets, -1)
+        present = found[found >= 0]
+        self._check(present, size)
+        return found
 
-    def numbers_or_zero(self, slot: int, dtype: str) -> npt.NDArray[Any]:
-        """The numbers of a slot, 0 where it is absent."""
-        item_size = np.dtype(dtype).itemsize
-        located = self.locate(slot, item_size)
-        if located is None:
-            return np.zeros(len(self._positions), dtype=dtype)
-        present = located >= 0
-        if present.all():
-            return self.numbers(located, dtype)
-        result = np.zeros(len(self._positions), dtype=dtype)
-        result[present] = self.numbers(located[present], dtype)
-        return result
+    def structs(self, slot: int, size: int) -> Octets:
+        """A required struct of ``size`` bytes, one row per table."""
+        found = self.field_positions(slot, size)
+        if np.any(found < 0):
+            self.fail(f"required field {slot} is absent")
+        return self._gather(found, size)
 
-    def structs(self, located: Positions, size: int) -> npt.NDArray[np.uint8]:
-        """The structs at checked positions, as rows of bytes."""
-        rows = self._window(f"V{size}", size)[located]
-        return rows.view(np.uint8).reshape(len(located), size)
+    def scalars(self, slot: int, dtype: str, default: int = 0) -> npt.NDArray[Any]:
+        """A scalar field, such as ``"<i4"``; absent ones have the default."""
+        kind = np.dtype(dtype)
+        found = self.field_positions(slot, kind.itemsize)
+        values = np.full(len(found), default, kind)
+        present = found >= 0
+        values[present] = self._gather(found[present], kind.itemsize).view(kind)[:, 0]
+        return values
 
-    def vectors(self, located: Positions, item_size: int) -> tuple[Positions, Positions]:
-        """First byte and item count of the vectors that the offsets at checked positions lead to."""
-        size = self._buffer.size
-        heads = located + self.numbers(located, "<u4").astype(np.int64)
-        if len(heads) and int(heads.max()) > size - 4:
-            self._buffer.fail("vector offset outside the buffer")
-        counts = self.numbers(heads, "<u4").astype(np.int64)
-        heads += 4
-        if (heads + counts * item_size > size).any():
-            self._buffer.fail("a vector claims more items than there are")
-        self._buffer.charge(4 * len(heads) + item_size * int(counts.sum()))
-        return heads, counts
+    # --- what the tables refer to ---
 
-    def coordinates(self, slot: int, ndim: int, out: npt.NDArray[np.uint32]) -> None:
-        """Read the required slot's vectors of `ndim` u32 each into `out` (``uint32[n, ndim]``)."""
-        starts, counts = self.vectors(self.require(slot, 4), 4)
-        if (counts != ndim).any():
-            self._buffer.fail("chunk coordinates of different numbers of dimensions")
-        for dimension in range(ndim):
-            out[:, dimension] = self.numbers(starts + 4 * dimension, "<u4")
+    def _targets(self, slot: int) -> Positions:
+        """Where the present offsets in a slot lead."""
+        found = self.field_positions(slot, 4)
+        found = found[found >= 0]
+        targets = found + self._u32(found)
+        self._check(targets, 4)
+        return targets
+
+    def _u32(self, positions: Positions) -> Positions:
+        return self._gather(positions, 4).view("<u4")[:, 0].astype(np.int64)
+
+    def _items_of(self, vectors: Positions, counts: Positions) -> Positions:
+        """Positions of all tables in some vectors of tables."""
+        self._check(vectors + 4, 4 * counts)
+        total = int(counts.sum())
+        if 4 * total > self._budget():
+            self.fail("it refers to the same content too often")
+        first = np.repeat(vectors + 4 - 4 * (np.cumsum(counts) - counts), counts)
+        slots = first + 4 * np.arange(total)
+        return slots + self._u32(slots)
+
+    def _budget(self) -> int:
+        return _BASE_BUDGET + _BUDGET_FACTOR * len(self.data)
+
+    def extent(self, shape: Shape) -> Extent:
+        """The stretch of the buffer that the tables occupy with everything below them."""
+        extent = Extent(len(self.data))
+        self._measure(shape, extent)
+        return extent
+
+    def _measure(self, shape: Shape, extent: Extent) -> None:
+        self._check(self.positions, np.maximum(self._sizes, 4))
+        extent.add(self.positions, self.positions + np.maximum(self._sizes, 4))
+        lengths = self._gather(self._vtables, 2).view("<u2")[:, 0]
+        extent.add(self._vtables, self._vtables + lengths)
+        others = [slot for slot in range(_MAX_SLOTS) if slot not in shape]
+        if np.any(lengths > 4 + 2 * _MAX_SLOTS) or np.any(self._offsets[:, others]):
+            extent.complete = False
+        if extent.used > self._budget():
+            self.fail("it refers to the same content too often")
+        for slot, described in shape.items():
+            if isinstance(described, InlineField):
+                found = self.field_positions(slot, described.size)
+                found = found[found >= 0]
+                extent.add(found, found + described.size)
+            elif isinstance(described, UnionField):
+                codes = self.scalars(described.code_slot, "<u1")
+                for code, member in described.shapes.items():
+                    rows = TableVector(self.data, self.positions[codes == code], self.name)
+                    rows._below(rows._targets(slot), member, extent)
+            elif isinstance(described, SubTable):
+                self._below(self._targets(slot), described.shape, extent)
+            else:
+                self._measure_vectors(slot, described, extent)
+
+    def _measure_vectors(self, slot: int, described: VectorField | SubTables, extent: Extent) -> None:
+        vectors = self._targets(slot)
+        counts = self._u32(vectors)
+        item_size, tail = (
+            (described.item_size, described.tail) if isinstance(described, VectorField) else (4, 0)
+        )
+        stops = vectors + 4 + counts * item_size
+        self._check(vectors, stops - vectors)
+        extent.add(vectors, np.minimum(stops + tail, len(self.data)))
+        if isinstance(described, SubTables):
+            self._below(self._items_of(vectors, counts), described.shape, extent)
+
+    def _below(self, positions: Positions, shape: Shape, extent: Extent) -> None:
+        if len(positions):
+            TableVector(self.data, positions, self.name)._measure(shape, extent)
+
+
+def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Prebuilt]) -> Prebuilt:
+    """A vector of tables, ready to be put into a buffer.
+
+    Parameters
+    ----------
+    block
+        A stretch of another buffer, copied from an 8-aligned position.
+    inside
+        Per table of the vector, its position in ``block``; -1 takes the next one of ``fresh``.
+    fresh
+        The tables that are not in ``block``.
+    """
+    count = len(inside)
+    block_at = 4 + 4 * count + -(4 + 4 * count) % _ALIGN
+    pieces = [bytes(block_at - 4 - 4 * count), bytes(block)]
+    size = block_at + len(block)
+    targets = inside + block_at
+    for row, table in zip(np.flatnonzero(inside < 0).tolist(), fresh, strict=True):
+        padding = -size % _ALIGN
+        targets[row] = size + padding + table.position
+        pieces += (bytes(padding), table.data)
+        size += padding + len(table.data)
+    offsets = targets - (4 + 4 * np.arange(count))
+    head = count.to_bytes(4, "little") + offsets.astype("<u4").tobytes()
+    return Prebuilt(head + b"".join(pieces), 0)
