@@ -201,15 +201,15 @@ class UpdateLog(Sequence[Update]):
 
     __slots__ = ("_fresh", "_tables")
 
+    _fresh: tuple[Update, ...]
+    _tables: TableVector | None
+
     def __init__(self, updates: Sequence[Update] = (), tables: TableVector | None = None) -> None:
         """Updates, followed by what is in encoded ``tables``."""
-        fresh: tuple[Update, ...]
         if isinstance(updates, UpdateLog) and tables is None:
-            fresh, tables = updates._fresh, updates._tables
+            self._fresh, self._tables = updates._fresh, updates._tables
         else:
-            fresh = tuple(updates)
-        self._fresh = fresh
-        self._tables: TableVector | None = tables
+            self._fresh, self._tables = tuple(updates), tables
 
     @classmethod
     def from_tables(cls, data: bytes, positions: npt.NDArray[np.int64], *, name: str) -> UpdateLog:
