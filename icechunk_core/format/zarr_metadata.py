@@ -66,6 +66,9 @@ def parse_node_metadata(data: bytes, *, spec_version: int, path: str) -> NodeMet
         raise _bad(path, f"not valid JSON: {error}") from error
     if not isinstance(metadata, dict):
         raise _bad(path, "not a JSON object")
+    zarr_format = metadata.get("zarr_format", 3)
+    if zarr_format != 3:
+        raise _bad(path, f"zarr_format {zarr_format!r}; only zarr format 3 can be stored")
     node_type = metadata.get("node_type")
     if node_type == "group":
         return _GROUP

@@ -337,8 +337,8 @@ class IcechunkStore(VirtualRefMethods, Store, SyncMixin):
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Names of keys and directories directly in a directory."""
         directory = normalize_directory(prefix)
-        async with aclosing(listing.entries(self._session, directory)) as names:
-            async for name, _ in names:
+        async with aclosing(listing.names_in(self._session, directory)) as names:
+            async for name in names:
                 yield name
 
     # --- zarr's synchronous protocol

@@ -25,7 +25,7 @@ from icechunk_core.store.keys import (
 if TYPE_CHECKING:
     from icechunk_core.store.session_protocol import ChunkBatch, Coords, StoreSession
 
-__all__ = ["delete_under", "entries", "has_keys", "keys_under", "keys_with_prefix", "size_under"]
+__all__ = ["delete_under", "has_keys", "keys_under", "keys_with_prefix", "names_in", "size_under"]
 
 
 async def keys_under(session: StoreSession, directory: str) -> AsyncGenerator[str, None]:
@@ -45,54 +45,42 @@ async def keys_under(session: StoreSession, directory: str) -> AsyncGenerator[st
 
 async def keys_with_prefix(session: StoreSession, prefix: str) -> AsyncGenerator[str, None]:
     """All keys that begin with ``prefix`` as a string; ``"a"`` matches ``"ab/zarr.json"`` too."""
-    directory, _, stem = prefix.rpartition("/")
-    directory = normalize_directory(directory)
-    if not stem:
-        async with aclosing(keys_under(session, directory)) as keys:
-            async for key in keys:
+    directory, _, _ = prefix.rpartition("/")
+    start = prefix.lstrip("/")
+    async with aclosing(keys_under(session, normalize_directory(directory))) as keys:
+        async for key in keys:
+            if key.startswith(start):
                 yield key
-        return
-    async with aclosing(entries(session, directory)) as names:
-        async for name, is_key in names:
-            if not name.startswith(stem):
-                continue
-            full = f"{directory}/{name}" if directory else name
-            if is_key:
-                yield full
-                continue
-            async with aclosing(keys_under(session, full)) as keys:
-                async for key in keys:
-                    yield key
 
 
-async def entries(session: StoreSession, directory: str) -> AsyncGenerator[tuple[str, bool], None]:
-    """Names directly in a directory, each with whether it is a key (else a directory).
+async def names_in(session: StoreSession, directory: str) -> AsyncGenerator[str, None]:
+    """Names of keys, nodes and chunk directories directly in a directory.
 
     Costs what it returns for groups; listing the coordinates of an array reads its
-    manifests.
+    manifests. A directory that is no node, but has nodes below it, is not shown in the
+    one above it; it can itself be listed.
     """
     path = node_path(directory)
-    seen: set[str] = set()
+    seen: set[str] = set()  # a node below an array may be named as its chunk directories are
     node = await session.get_node(path)
     if node is not None:
         seen.add(METADATA_NAME)
-        yield METADATA_NAME, True
-        if node.array is not None and await _has_chunks(session, path, ()):
+        yield METADATA_NAME
+        if node.is_array and await _has_chunks(session, path, ()):
             seen.add("c")
-            yield "c", not node.array.shape
-    start = len(path) if path == "/" else len(path) + 1
+            yield "c"
     async for child in session.children(path):
-        name = child.path[start:].partition("/")[0]
+        name = child.path.rpartition("/")[2]
         if name not in seen:
             seen.add(name)
-            yield name, False
+            yield name
     held = await _chunks_held(session, directory)
     if held is not None:
-        async for coordinate, is_last in _next_coordinates(session, *held):
+        async for coordinate in _next_coordinates(session, *held):
             name = str(coordinate)
             if name not in seen:
                 seen.add(name)
-                yield name, is_last
+                yield name
 
 
 async def has_keys(session: StoreSession, directory: str) -> bool:
@@ -179,21 +167,17 @@ async def _batches(session: StoreSession, path: str, prefix: Coords) -> AsyncGen
         yield batch
 
 
-async def _next_coordinates(
-    session: StoreSession, path: str, prefix: Coords
-) -> AsyncGenerator[tuple[int, bool], None]:
-    """The distinct coordinates that follow ``prefix``, each with whether it is the last dimension."""
+async def _next_coordinates(session: StoreSession, path: str, prefix: Coords) -> AsyncGenerator[int, None]:
+    """The distinct coordinates that follow ``prefix``."""
     at = len(prefix)
     seen: set[int] = set()
     async for batch in session.chunk_coords(path, prefix):
         if not len(batch):
             continue
-        columns = np.asarray(batch)
-        is_last = columns.shape[1] == at + 1
-        for coordinate in np.unique(columns[:, at]).tolist():
+        for coordinate in np.unique(np.asarray(batch)[:, at]).tolist():
             if coordinate not in seen:
                 seen.add(coordinate)
-                yield coordinate, is_last
+                yield coordinate
 
 
 async def _chunks_size(session: StoreSession, path: str, prefix: Coords) -> int:

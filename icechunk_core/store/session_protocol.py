@@ -71,8 +71,9 @@ class StoreSession(Protocol):
         ------
         InvalidInputError
             If the document is not valid metadata of a group or array (kind
-            ``BAD_METADATA`` or ``INVALID_ARRAY_METADATA``), or the node exists and is of
-            the other type.
+            ``BAD_METADATA`` or ``INVALID_ARRAY_METADATA``).
+        AlreadyExistsError
+            If there is a node of the other type.
         ReadOnlyError
             If the session is read-only.
         """
@@ -91,11 +92,7 @@ class StoreSession(Protocol):
         ...
 
     def children(self, path: str) -> AsyncIterator[NodeSnapshot]:
-        """One node for each name that stands directly below the path, in path order.
-
-        It is the child itself or, where a child is missing that has nodes below it, the
-        first of those. Costs what it returns, not the size of the subtree.
-        """
+        """The nodes directly below a path, in path order; costs what it returns, not the subtree."""
         ...
 
     # --- chunks

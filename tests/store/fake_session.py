@@ -125,13 +125,9 @@ class FakeSession:
     async def children(self, path: str) -> AsyncIterator[FakeNode]:
         self.calls.append(("children", path))
         below = path.rstrip("/") + "/"
-        seen: set[str] = set()
         for other in sorted(self.node_table):
-            if other != path and other.startswith(below):
-                name = other[len(below) :].partition("/")[0]
-                if name not in seen:
-                    seen.add(name)
-                    yield self.node_table[other]
+            if other != path and other.startswith(below) and "/" not in other[len(below) :]:
+                yield self.node_table[other]
 
     # --- chunks
 

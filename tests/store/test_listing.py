@@ -100,10 +100,11 @@ async def test_list_dir_of_an_array_takes_one_batch(session: FakeSession) -> Non
 
 
 async def test_directories_without_a_group(store: IcechunkStore) -> None:
-    """A directory that holds nodes but is none itself is listed as what it is, a directory."""
+    """Nodes whose parent is missing are found under their path, in listings of keys and of that path."""
     await store.set("a/b/zarr.json", buffer(GROUP))
-    assert await collect(store.list_dir("")) == ["a"]
     assert await collect(store.list_dir("a")) == ["b"]
+    assert await collect(store.list_prefix("a")) == ["a/b/zarr.json"]
+    assert await collect(store.list()) == ["a/b/zarr.json"]
     assert not await store.is_empty("a")
 
 
