@@ -86,6 +86,10 @@ async def create_repository_files(
         ) from error
 
 
+async def _has_root(storage: Storage) -> bool:
+    return await storage.exists(layout.REPO_KEY) or await storage.exists(_MAIN_KEY)
+
+
 async def _check_clean(storage: Storage) -> None:
     # What an interrupted creation leaves behind does not count: it would be written again
     # with equivalent content, and nobody could ever finish the creation otherwise.
@@ -96,7 +100,7 @@ async def _check_clean(storage: Storage) -> None:
     async for item in storage.list():
         if item.key in harmless:
             continue
-        there = "a repository" if item.key in (layout.REPO_KEY, _MAIN_KEY) else f"{item.key!r}"
+        there = "a repository" if await _has_root(storage) else f"{item.key!r}"
         raise InvalidInputError(
             f"there is already {there} at this location; repositories are created in empty places. "
             "Open it, choose another prefix, or pass check_clean_root=False",

@@ -133,9 +133,15 @@ def test_tags(repo: ic.Repository) -> None:
         repo.create_tag("v1", first)
 
 
-def test_ref_names_that_need_encoding(repo: ic.Repository) -> None:
-    """Non-ASCII names are found again by listing."""
+def test_ref_names_outside_ascii(repo: ic.Repository, spec_version: int) -> None:
+    """Spec 2 takes any name; spec 1 refuses names that other implementations would lose."""
     first = commit_group(repo, "a")
+    if spec_version == 1:
+        for create in (repo.create_tag, repo.create_branch):
+            with pytest.raises(ic.InvalidInputError) as raised:
+                create("étiquette", first)
+            assert raised.value.kind == ic.ErrorKind.INVALID_REF_NAME
+        return
     repo.create_tag("étiquette", first)
     repo.create_branch("branche-ü", first)
     assert repo.list_tags() == {"étiquette"}
