@@ -19,9 +19,11 @@ import numpy.typing as npt
 from attrs import define, field, frozen
 
 from icechunk_core.errors import Corrupt
-from icechunk_core.format._flat_builder import Prebuilt
+from icechunk_core.format._flat_builder import Prebuilt, Table, prebuild
+from icechunk_core.format._flat_reader import FlatBuffer
 
 __all__ = [
+    "MIN_COPIED",
     "Extent",
     "InlineField",
     "Shape",
@@ -38,6 +40,8 @@ Octets: TypeAlias = npt.NDArray[np.uint8]
 
 _MAX_SLOTS = 32
 _ALIGN = 8
+MIN_COPIED = 24
+"""Fewer tables than this are decoded and encoded faster than copied."""
 _MAX_WASTE = 2
 _ALWAYS_COPIED = 4096
 _BASE_BUDGET = 1 << 20
@@ -149,26 +153,37 @@ class TableVector:
     octets: Octets = field(init=False, repr=False)
     _offsets: npt.NDArray[np.int64] = field(init=False, repr=False)
     _vtables: Positions = field(init=False, repr=False)
+    _lengths: npt.NDArray[np.int64] = field(init=False, repr=False)
     _sizes: npt.NDArray[np.int64] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.octets = np.frombuffer(self.data, np.uint8)
         self._check(self.positions, 4)
-        distances = self._gather(self.positions, 4).view("<i4")[:, 0]
-        self._vtables, which = np.unique(self.positions - distances, return_inverse=True)
+        self._vtables = self.positions - self._gather(self.positions, 4).view("<i4")[:, 0]
         self._check(self._vtables, 4)
-        heads = self._gather(self._vtables, 4).view("<u2").astype(np.int64)
-        lengths = heads[:, 0]
-        self._check(self._vtables, lengths)
-        if np.any((lengths < 4) | (lengths & 1 != 0)):
+        heads = self._gather(self._vtables, 4).view("<u2")
+        self._lengths = heads[:, 0].astype(np.int64)
+        self._sizes = heads[:, 1].astype(np.int64)
+        self._check(self._vtables, self._lengths)
+        if np.any((self._lengths < 4) | (self._lengths & 1 != 0)):
             self.fail("invalid vtable")
-        slots = np.zeros((len(heads), _MAX_SLOTS), np.int64)
-        for row, (vtable, length) in enumerate(zip(self._vtables.tolist(), lengths.tolist(), strict=True)):
-            count = min((length - 4) // 2, _MAX_SLOTS)
-            slots[row, :count] = np.frombuffer(self.data, "<u2", count, vtable + 4)
-        which = which.reshape(-1)
-        self._offsets = slots[which]
-        self._sizes = heads[which, 1]
+        self._offsets = self._read_slots()
+
+    def _read_slots(self) -> npt.NDArray[np.int64]:
+        """The offset of each slot in its table, one row per table; 0 for absent ones."""
+        counts = np.minimum((self._lengths - 4) >> 1, _MAX_SLOTS)
+        slots = np.zeros((len(counts), _MAX_SLOTS), np.int64)
+        width = int(counts.max(initial=0))
+        if width:
+            # Vtables with fewer slots are padded with what follows them, which is then masked.
+            starts = np.minimum(self._vtables + 4, len(self.data) - 2 * width)
+            shift = (self._vtables + 4 - starts) >> 1
+            raw = self._gather(starts, 2 * width).view("<u2")
+            columns = np.arange(width)
+            if shift.any():
+                raw = np.take_along_axis(raw, np.minimum(columns + shift[:, None], width - 1), axis=1)
+            slots[:, :width] = np.where(columns < counts[:, None], raw, 0)
+        return slots
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -245,10 +260,9 @@ class TableVector:
     def _measure(self, shape: Shape, extent: Extent) -> None:
         self._check(self.positions, np.maximum(self._sizes, 4))
         extent.add(self.positions, self.positions + np.maximum(self._sizes, 4))
-        lengths = self._gather(self._vtables, 2).view("<u2")[:, 0]
-        extent.add(self._vtables, self._vtables + lengths)
+        extent.add(self._vtables, self._vtables + self._lengths)
         others = [slot for slot in range(_MAX_SLOTS) if slot not in shape]
-        if np.any(lengths > 4 + 2 * _MAX_SLOTS) or np.any(self._offsets[:, others]):
+        if np.any(self._lengths > 4 + 2 * _MAX_SLOTS) or np.any(self._offsets[:, others]):
             extent.complete = False
         if extent.used > self._budget():
             self.fail("it refers to the same content too often")
@@ -259,9 +273,9 @@ class TableVector:
                 extent.add(found, found + described.size)
             elif isinstance(described, UnionField):
                 codes = self.scalars(described.code_slot, "<u1")
-                for code, member in described.shapes.items():
+                for code in set(codes.tolist()):
                     rows = TableVector(self.data, self.positions[codes == code], self.name)
-                    rows._below(rows._targets(slot), member, extent)
+                    rows._below(rows._targets(slot), described.shapes.get(code, {}), extent)
             elif isinstance(described, SubTable):
                 self._below(self._targets(slot), described.shape, extent)
             else:
@@ -284,7 +298,7 @@ class TableVector:
             TableVector(self.data, positions, self.name)._measure(shape, extent)
 
 
-def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Prebuilt]) -> Prebuilt:
+def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Table]) -> Prebuilt:
     """A vector of tables, ready to be put into a buffer.
 
     Parameters
@@ -298,14 +312,26 @@ def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Pre
     """
     count = len(inside)
     block_at = 4 + 4 * count + -(4 + 4 * count) % _ALIGN
-    pieces = [bytes(block_at - 4 - 4 * count), bytes(block)]
-    size = block_at + len(block)
+    new, new_positions = _serialise(fresh)
+    new_at = block_at + len(block) + -len(block) % _ALIGN
     targets = inside + block_at
-    for row, table in zip(np.flatnonzero(inside < 0).tolist(), fresh, strict=True):
-        padding = -size % _ALIGN
-        targets[row] = size + padding + table.position
-        pieces += (bytes(padding), table.data)
-        size += padding + len(table.data)
+    targets[inside < 0] = new_positions + new_at
     offsets = targets - (4 + 4 * np.arange(count))
-    head = count.to_bytes(4, "little") + offsets.astype("<u4").tobytes()
-    return Prebuilt(head + b"".join(pieces), 0)
+    pieces = (
+        count.to_bytes(4, "little"),
+        offsets.astype("<u4").tobytes(),
+        bytes(block_at - 4 - 4 * count),
+        block,
+        bytes(new_at - block_at - len(block)),
+        new,
+    )
+    return Prebuilt(b"".join(pieces), 0)
+
+
+def _serialise(tables: Sequence[Table]) -> tuple[bytes, Positions]:
+    """Tables as relocatable bytes, and where each one starts."""
+    if not tables:
+        return b"", np.array([], np.int64)
+    holder = prebuild(Table(list(tables)))
+    root = FlatBuffer(holder.data, name="").table_at(holder.position)
+    return holder.data, root.table_positions(0)

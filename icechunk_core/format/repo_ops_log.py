@@ -13,6 +13,7 @@ from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import FormatError
 from icechunk_core.format import _flat_builder as flat
 from icechunk_core.format._flat_columns import (
+    MIN_COPIED,
     STRING,
     InlineField,
     Shape,
@@ -189,35 +190,48 @@ def _update_table(update: Update) -> flat.Table:
     )
 
 
+@frozen
+class _Encoded:
+    """Entries in a buffer that was read."""
+
+    data: bytes
+    positions: npt.NDArray[np.int64]
+    name: str
+
+    def decode(self, row: int) -> Update:
+        buffer = FlatBuffer(self.data, name=self.name)
+        return _decode_update(buffer.table_at(int(self.positions[row]), _DEPTH))
+
+
 class UpdateLog(Sequence[Update]):
     """Entries of the operations log, newest first. Immutable; decoded only where looked at.
 
-    It behaves like a tuple: slices and sums with tuples are logs again, and cost no decoding.
+    Slices, and logs with more entries before them, cost no decoding.
 
-    >>> log = UpdateLog([Update(RepoInitialized(), 1, None)])
-    >>> len((Update(GCRan(), 2, None),) + log), log[0].updated_at
-    (2, 1)
+    >>> log = UpdateLog([Update(RepoInitialized(), 1, None)]).prepended(Update(GCRan(), 2, None))
+    >>> len(log), log[0].updated_at, len(log[1:])
+    (2, 2, 1)
     """
 
-    __slots__ = ("_fresh", "_tables")
+    __slots__ = ("_encoded", "_fresh")
 
     _fresh: tuple[Update, ...]
-    _tables: TableVector | None
+    _encoded: _Encoded | None
 
-    def __init__(self, updates: Sequence[Update] = (), tables: TableVector | None = None) -> None:
-        """Updates, followed by what is in encoded ``tables``."""
-        if isinstance(updates, UpdateLog) and tables is None:
-            self._fresh, self._tables = updates._fresh, updates._tables
+    def __init__(self, updates: Sequence[Update] = (), encoded: _Encoded | None = None) -> None:
+        """Updates, followed by what was read from a file."""
+        if isinstance(updates, UpdateLog) and encoded is None:
+            self._fresh, self._encoded = updates._fresh, updates._encoded
         else:
-            self._fresh, self._tables = tuple(updates), tables
+            self._fresh, self._encoded = tuple(updates), encoded
 
     @classmethod
     def from_tables(cls, data: bytes, positions: npt.NDArray[np.int64], *, name: str) -> UpdateLog:
-        """The log over the Update tables at these positions of a buffer; raises `Corrupt`."""
-        return cls((), TableVector(data, positions, name))
+        """The log over the Update tables at these positions of a buffer."""
+        return cls((), _Encoded(data, positions, name))
 
     def __len__(self) -> int:
-        return len(self._fresh) + (0 if self._tables is None else len(self._tables))
+        return len(self._fresh) + (0 if self._encoded is None else len(self._encoded.positions))
 
     @overload
     def __getitem__(self, index: int) -> Update: ...
@@ -234,34 +248,26 @@ class UpdateLog(Sequence[Update]):
             raise IndexError(index)
         if index < len(self._fresh):
             return self._fresh[index]
-        assert self._tables is not None
-        return self._decode(self._tables, index - len(self._fresh))
+        assert self._encoded is not None
+        return self._encoded.decode(index - len(self._fresh))
 
     def _slice(self, start: int, stop: int, step: int) -> UpdateLog:
         if step != 1:
             return UpdateLog([self[index] for index in range(start, stop, step)])
-        tables, fresh = self._tables, len(self._fresh)
-        if tables is not None:
-            positions = tables.positions[max(start - fresh, 0) : max(stop - fresh, 0)]
-            tables = TableVector(tables.data, positions, tables.name) if len(positions) else None
-        return UpdateLog(self._fresh[start:stop], tables)
+        encoded, fresh = self._encoded, len(self._fresh)
+        if encoded is not None:
+            positions = encoded.positions[max(start - fresh, 0) : max(stop - fresh, 0)]
+            encoded = _Encoded(encoded.data, positions, encoded.name) if len(positions) else None
+        return UpdateLog(self._fresh[start:stop], encoded)
 
     def __iter__(self) -> Iterator[Update]:
         yield from self._fresh
-        if self._tables is not None:
-            for row in range(len(self._tables)):
-                yield self._decode(self._tables, row)
+        if self._encoded is not None:
+            yield from map(self._encoded.decode, range(len(self._encoded.positions)))
 
-    @staticmethod
-    def _decode(tables: TableVector, row: int) -> Update:
-        buffer = FlatBuffer(tables.data, name=tables.name)
-        return _decode_update(buffer.table_at(int(tables.positions[row]), _DEPTH))
-
-    def __radd__(self, newer: Sequence[Update]) -> UpdateLog:
-        return UpdateLog((*newer, *self._fresh), self._tables)
-
-    def __add__(self, older: Sequence[Update]) -> UpdateLog:
-        return UpdateLog((*self, *older))
+    def prepended(self, *newer: Update) -> UpdateLog:
+        """A log with these entries before the ones that are here."""
+        return UpdateLog((*newer, *self._fresh), self._encoded)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, UpdateLog | tuple | list):
@@ -287,18 +293,24 @@ class UpdateLog(Sequence[Update]):
         FormatError
             An entry is of an unknown type.
         """
-        fresh, tables = self._fresh, self._tables
-        start, block = 0, b""
-        if tables is not None:
-            codes = tables.scalars(0, "<u1")
-            unknown = codes[~np.isin(codes, list(_KINDS))]
-            if len(unknown):
-                raise _refuse(int(unknown[0]))
-            extent = tables.extent(_UPDATE_SHAPE)
-            if extent.worth_copying():
-                start, block = extent.aligned_start, tables.data[extent.aligned_start : extent.stop]
-            else:
-                fresh, tables = tuple(self), None
-        copied = np.array([], np.int64) if tables is None else tables.positions - start
-        inside = np.concatenate([np.full(len(fresh), -1, np.int64), copied])
-        return join_tables(block, inside, [flat.prebuild(_update_table(update)) for update in fresh])
+        start, block = self._copyable()
+        if not block:
+            updates = [_update_table(update) for update in self]
+            return join_tables(b"", np.full(len(updates), -1, np.int64), updates)
+        assert self._encoded is not None
+        inside = np.concatenate([np.full(len(self._fresh), -1, np.int64), self._encoded.positions - start])
+        return join_tables(block, inside, [_update_table(update) for update in self._fresh])
+
+    def _copyable(self) -> tuple[int, bytes]:
+        """The stretch of the read file that has the encoded entries, and where it starts; empty: none."""
+        encoded = self._encoded
+        if encoded is None or len(encoded.positions) < MIN_COPIED:
+            return 0, b""
+        tables = TableVector(encoded.data, encoded.positions, encoded.name)
+        unknown = set(tables.scalars(0, "<u1").tolist()).difference(_KINDS)
+        if unknown:
+            raise _refuse(min(unknown))
+        extent = tables.extent(_UPDATE_SHAPE)
+        if not extent.worth_copying():
+            return 0, b""
+        return extent.aligned_start, encoded.data[extent.aligned_start : extent.stop]

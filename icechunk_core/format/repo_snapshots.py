@@ -15,6 +15,7 @@ from icechunk_core.format import _flat_builder as flat
 from icechunk_core.format import base32, flexbuffers
 from icechunk_core.format._flat_columns import (
     BYTES,
+    MIN_COPIED,
     STRING,
     InlineField,
     Shape,
@@ -28,6 +29,7 @@ from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 __all__ = ["SnapshotInfo", "SnapshotTable", "decode_metadata", "metadata_tables"]
 
 _ID_SIZE = 12
+_ID_TYPE = "S12"
 _NO_PARENT = -1
 _DEPTH = 2
 
@@ -94,7 +96,7 @@ class _Columns:
     @classmethod
     def read(cls, data: bytes, positions: npt.NDArray[np.int64], name: str) -> _Columns:
         tables = TableVector(data, positions, name)
-        ids = np.ascontiguousarray(tables.structs(0, _ID_SIZE)).view(f"S{_ID_SIZE}")[:, 0]
+        ids = np.ascontiguousarray(tables.structs(0, _ID_SIZE)).view(_ID_TYPE)[:, 0]
         parents = tables.scalars(1, "<i4").astype(np.int64)
         if np.any((parents < _NO_PARENT) | (parents >= len(ids))):
             tables.fail("parent of a snapshot outside the list")
@@ -109,7 +111,7 @@ class _Columns:
 
     def row(self, snapshot_id: bytes) -> int:
         """The row of a snapshot, -1 if it is not there."""
-        wanted = np.array(snapshot_id, f"S{_ID_SIZE}")
+        wanted = np.array(snapshot_id, _ID_TYPE)
         at = int(np.searchsorted(self.ids, wanted, sorter=self.order))
         if at == len(self.ids):
             return -1
@@ -278,7 +280,7 @@ class EncodedSnapshots:
         FormatError
             It is not in the table.
         """
-        wanted = np.array(snapshot_id, f"S{_ID_SIZE}")
+        wanted = np.array(snapshot_id, _ID_TYPE)
         at = int(np.searchsorted(self.ids, wanted))
         if len(snapshot_id) != _ID_SIZE or at == len(self.ids) or self.ids[at] != wanted:
             raise FormatError(
@@ -302,44 +304,67 @@ def _info_table(info: SnapshotInfo, parent: int) -> flat.Table:
 
 def _encode(columns: _Columns | None, fresh: dict[bytes, SnapshotInfo]) -> EncodedSnapshots:
     """Copy the encoded rows as one block, with new parent rows, and write the others."""
-    copied, block_start, block = _copyable(columns)
-    if columns is not None and not copied:
-        fresh = {info.id: info for info in map(columns.info, range(len(columns.ids)))} | fresh
-        columns = None
-    fresh_ids = np.array(list(fresh), f"S{_ID_SIZE}")
-    old_ids = np.array([], f"S{_ID_SIZE}") if columns is None else columns.ids
-    ids = np.union1d(old_ids, fresh_ids)
-    encoded = EncodedSnapshots(flat.Prebuilt(b"", 0), ids)
+    start, block = _copyable(columns)
+    if columns is None or not block:
+        if columns is not None:
+            fresh = {info.id: info for info in map(columns.info, range(len(columns.ids)))} | fresh
+        ids = np.array(sorted(fresh), _ID_TYPE)
+        return EncodedSnapshots(join_tables(b"", np.full(len(ids), -1), _fresh_tables(fresh, ids)), ids)
+    ids, new_rows, kept = _merge_ids(columns, fresh)
+    parents = np.where(columns.parents < 0, _NO_PARENT, new_rows[columns.parents])
+    slots = columns.tables.field_positions(_PARENT_SLOT, 4)
+    # An absent parent reads as row 0; any other row needs a new table.
+    rewritten = kept & (slots < 0) & (parents != 0)
+    fresh = fresh | {info.id: info for info in map(columns.info, np.flatnonzero(rewritten).tolist())}
+    kept &= ~rewritten
     inside = np.full(len(ids), -1, np.int64)
-    if columns is not None:
-        new_rows = np.searchsorted(ids, columns.ids)
-        kept = ~np.isin(columns.ids, fresh_ids)
-        parents = np.where(columns.parents < 0, _NO_PARENT, new_rows[columns.parents])
-        slots = columns.tables.field_positions(_PARENT_SLOT, 4)
-        # An absent field reads as row 0; any other row needs a new table.
-        rewritten = kept & (slots < 0) & (parents != 0)
-        fresh = fresh | {info.id: info for info in map(columns.info, np.flatnonzero(rewritten).tolist())}
-        kept &= ~rewritten
-        inside[new_rows[kept]] = columns.tables.positions[kept] - block_start
-        patched = kept & (slots >= 0)
-        _store_i32(block, slots[patched] - block_start, parents[patched])
-    by_row = {encoded.row(id): info for id, info in fresh.items()}
-    tables = []
-    for row in np.flatnonzero(inside < 0).tolist():
-        info = by_row[row]
-        parent = _NO_PARENT if info.parent_id is None else encoded.row(info.parent_id)
-        tables.append(flat.prebuild(_info_table(info, parent)))
-    return EncodedSnapshots(join_tables(block, inside, tables), ids)
+    inside[new_rows[kept]] = columns.tables.positions[kept] - start
+    patched = kept & (slots >= 0)
+    _store_i32(block, slots[patched] - start, parents[patched])
+    return EncodedSnapshots(join_tables(block, inside, _fresh_tables(fresh, ids)), ids)
 
 
-def _copyable(columns: _Columns | None) -> tuple[bool, int, bytearray]:
-    """Whether the encoded rows can be copied as a block; where it starts, and a copy of it."""
-    if columns is None or not len(columns.ids):
-        return False, 0, bytearray()
+def _fresh_tables(fresh: dict[bytes, SnapshotInfo], ids: npt.NDArray[np.bytes_]) -> list[flat.Table]:
+    """Tables of the infos that are written anew, in id order."""
+    rows = EncodedSnapshots(flat.Prebuilt(b"", 0), ids)
+    return [
+        _info_table(info, _NO_PARENT if info.parent_id is None else rows.row(info.parent_id))
+        for _, info in sorted(fresh.items())
+    ]
+
+
+def _merge_ids(
+    columns: _Columns, fresh: dict[bytes, SnapshotInfo]
+) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """All ids in order; the new row of each old row; and which old rows are not replaced."""
+    old = columns.ids if columns.order is None else columns.ids[columns.order]
+    kept = np.ones(len(old), np.bool_)
+    added = []
+    for snapshot_id in sorted(fresh):
+        row = columns.row(snapshot_id)
+        if row < 0:
+            added.append(snapshot_id)
+        else:
+            kept[row] = False
+    at = np.searchsorted(old, np.array(added, _ID_TYPE))
+    ids = np.insert(old, at, np.array(added, _ID_TYPE))
+    ranks = np.arange(len(old))
+    new_ranks = ranks + np.searchsorted(at, ranks, side="right")
+    if columns.order is None:
+        return ids, new_ranks, kept
+    new_rows = np.empty_like(new_ranks)
+    new_rows[columns.order] = new_ranks
+    return ids, new_rows, kept
+
+
+def _copyable(columns: _Columns | None) -> tuple[int, bytearray]:
+    """A copy of the stretch that has the encoded rows, and where it starts; empty: none."""
+    if columns is None or len(columns.ids) < MIN_COPIED:
+        return 0, bytearray()
     extent = columns.tables.extent(_INFO_SHAPE)
     if not extent.worth_copying():
-        return False, 0, bytearray()
-    return True, extent.aligned_start, bytearray(columns.data[extent.aligned_start : extent.stop])
+        return 0, bytearray()
+    return extent.aligned_start, bytearray(columns.data[extent.aligned_start : extent.stop])
 
 
 def _store_i32(block: bytearray, positions: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from icechunk_core.format.repo_info import RepoInfo, Update, UpdateKind
+from icechunk_core.format.repo_info import RepoInfo, Update, UpdateKind, UpdateLog
 
 __all__ = ["record_update"]
 
@@ -30,8 +30,10 @@ def record_update(
     old = info.updates
     if old:
         now_us = max(now_us, old[0].updated_at + 1)
-        old = (evolve(old[0], backup_path=backup_name), *old[1:])
-    candidates = (Update(kind=kind, updated_at=now_us, backup_path=None), *old)
+    new = Update(kind=kind, updated_at=now_us, backup_path=None)
+    changed = (new, *(evolve(update, backup_path=backup_name) for update in old[:1]))
+    # A sum, not unpacking: slices and sums of logs are not decoded, however long they are.
+    candidates: UpdateLog = changed + old[1:]
     for position in range(max(page_size, 1), len(candidates)):
         # An entry without a path (made up by a migration) cannot end the page: nothing would lead to it.
         path = candidates[position].backup_path
