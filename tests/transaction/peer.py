@@ -14,9 +14,14 @@ from icechunk_core.format.snapshot import NodeSnapshot
 class Step(Protocol):
     """See `test_conflicts.Step`."""
 
-    what: str
-    path: str
-    value: Any
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def value(self) -> Any: ...
 
 
 def available() -> bool:
