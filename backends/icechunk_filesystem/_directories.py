@@ -29,7 +29,7 @@ class Directories:
         self.root = root
         self.known: set[str] = set()
         self._system = system
-        self._anchored: set[str] = set()
+        self._root_is_synced = False
         self._made_above: list[str] = []
 
     def absolute(self, relative: str) -> str:
@@ -86,16 +86,14 @@ class Directories:
             try:
                 self._system.make_directory(path)
             except FileExistsError:
-                if os.path.isdir(path):
-                    continue
-                raise _in_the_way(path) from None
-            self._anchored.discard(part)
+                if not os.path.isdir(path):
+                    raise _in_the_way(path) from None
 
     def forget(self, relative: str) -> None:
         """Look again next time: the directory turned out to be gone."""
         for part in ("", *_lineage(relative)):
             self.known.discard(part)
-            self._anchored.discard(part)
+        self._root_is_synced = False
 
     def remove_if_empty(self, relative: str) -> bool:
         """Remove a directory that holds nothing but empty directories; whether it is gone.
@@ -118,31 +116,32 @@ class Directories:
     def sync(self, relatives: Iterable[str]) -> None:
         """Make the entries of these directories survive power loss, and the directories themselves.
 
-        Each is synced once per call; those above them once in the life of the storage,
-        because another process may have made them and not synced them yet.
+        Each directory is synced once per call, with those above it up to the root: another
+        process may have made, or removed and made, any of them and not synced it yet.
         """
-        wanted: set[str] = set()
-        anchored: set[str] = set()
-        for relative in relatives:
-            wanted.add(relative)
-            for part in reversed(_lineage(relative)):
-                if part in self._anchored:
-                    break
-                anchored.add(part)
-                wanted.add(part.rpartition("/")[0])
+        wanted = {"", *(part for relative in relatives for part in _lineage(relative))}
         for relative in sorted(wanted):
-            self._system.sync_directory(self.absolute(relative))
-        if "" not in self._anchored:
-            self._sync_above()
-            anchored.add("")
-        self._anchored |= anchored
+            # Who removed a directory meanwhile saw it empty.
+            with suppress(FileNotFoundError):
+                self._system.sync_directory(self.absolute(relative))
+        if not self._root_is_synced:
+            above, self._made_above = {os.path.dirname(self.root), *self._made_above}, []
+            for path in sorted(above):
+                # The directory that holds the root may belong to somebody else.
+                with suppress(PermissionError):
+                    self._system.sync_directory(path)
+            self._root_is_synced = True
 
-    def _sync_above(self) -> None:
-        above, self._made_above = {os.path.dirname(self.root), *self._made_above}, []
-        for path in sorted(above):
-            # The directory that holds the root may belong to somebody else.
-            with suppress(PermissionError):
-                self._system.sync_directory(path)
+    def prune(self, relative: str) -> str:
+        """Remove a directory if it is empty, and those above it; the nearest one that stays."""
+        while relative:
+            try:
+                self._system.remove_directory(self.absolute(relative))
+            except OSError:
+                break
+            self.known.discard(relative)
+            relative = relative.rpartition("/")[0]
+        return relative
 
     def _make_root(self) -> None:
         missing = []
@@ -160,7 +159,7 @@ class Directories:
                 if not os.path.isdir(path):
                     raise _in_the_way(path) from None
             self._made_above.append(os.path.dirname(path))
-            self._anchored.discard("")
+            self._root_is_synced = False
 
     def _remember(self, relative: str) -> None:
         if len(self.known) >= _MOST_REMEMBERED:

@@ -84,7 +84,7 @@ class Writer:
             raise translated(error, key) from error
 
     def delete(self, keys: Sequence[str]) -> list[DeleteResult]:
-        """Delete objects; the directories that held them are synced once."""
+        """Delete objects, and directories that become empty; what held them is synced once."""
         results = []
         touched = set()
         for key in keys:
@@ -96,11 +96,10 @@ class Writer:
                 results.append(DeleteResult(key, error))
             else:
                 results.append(DeleteResult(key))
-        if self._durable and touched:
+        staying = {self._directories.prune(directory) for directory in sorted(touched, reverse=True)}
+        if self._durable and staying:
             try:
-                self._directories.sync(touched)
-            except FileNotFoundError:
-                pass  # Deleted as a whole by somebody else.
+                self._directories.sync(staying)
             except OSError as error:
                 raise translated(error, None) from error
         return results

@@ -107,6 +107,21 @@ async def test_missing_objects(either: Storage) -> None:
     assert not await either.exists("a/b")
 
 
+async def test_deletions_leave_no_empty_directories(either: Storage, root: Path) -> None:
+    """Directories go with the last object in them; the root and directories in use stay."""
+    for key in ("a/b/c/1", "a/b/c/2", "a/b/x", "d/1"):
+        await either.put(key, b"")
+    await either.delete(["a/b/c/1", "d/1"])
+    assert (root / "a" / "b" / "c").is_dir()
+    assert not (root / "d").exists()
+    await either.delete(["a/b/c/2"])
+    assert not (root / "a" / "b" / "c").exists()
+    await either.delete(["a/b/x"])
+    assert sorted(path.name for path in root.iterdir()) == [".icechunk-core"]
+    await either.put("a/b/c/1", b"again")
+    assert bytes((await either.get_range("a/b/c/1"))[0]) == b"again"
+
+
 async def test_a_bad_key_spoils_only_itself(either: Storage) -> None:
     """In a batch of deletes each key has its own result."""
     await either.put("good", b"x")

@@ -218,6 +218,7 @@ def test_directories_removed_while_writing(storage: Storage, root: Path) -> None
 
     now(open_with(Interrupting("replace", "x", remove), root).put("d/x", b"1"))
     now(storage.delete(["d/x"]))
+    (root / "d").mkdir(exist_ok=True)
     now(open_with(Interrupting("link", "x", remove), root).put("d/x", b"2", IF_ABSENT))
     assert read(storage, "d/x") == b"2"
 
