@@ -206,9 +206,9 @@ class _Encoded:
 class UpdateLog(Sequence[Update]):
     """Entries of the operations log, newest first. Immutable; decoded only where looked at.
 
-    Slices, and logs with more entries before them, cost no decoding.
+    Slices, and sums of a tuple and a log, are logs and cost no decoding.
 
-    >>> log = UpdateLog([Update(RepoInitialized(), 1, None)]).prepended(Update(GCRan(), 2, None))
+    >>> log = (Update(GCRan(), 2, None),) + UpdateLog([Update(RepoInitialized(), 1, None)])
     >>> len(log), log[0].updated_at, len(log[1:])
     (2, 2, 1)
     """
@@ -265,8 +265,7 @@ class UpdateLog(Sequence[Update]):
         if self._encoded is not None:
             yield from map(self._encoded.decode, range(len(self._encoded.positions)))
 
-    def prepended(self, *newer: Update) -> UpdateLog:
-        """A log with these entries before the ones that are here."""
+    def __radd__(self, newer: Sequence[Update]) -> UpdateLog:
         return UpdateLog((*newer, *self._fresh), self._encoded)
 
     def __eq__(self, other: object) -> bool:
