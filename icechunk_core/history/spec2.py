@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from icechunk_core.assets.conditional import conditional_put
 from icechunk_core.assets.manager import AssetManager
@@ -207,13 +207,13 @@ class RepoObjectHistory(History):
         """
         retry = self._settings.retry
         unsynced = list(keys)
-        tried: set[str] = set()
+        tries = _Tries()
         for failures in range(retry.max_tries):
             if failures:
                 wait = backoff_seconds(retry, failures, self._ids.uniform())
                 await pause(wait, self._clock, may_suspend=self._storage.may_suspend)
             state = await self.fetch()
-            if _landed(state.info, tried):
+            if tries.landed(state.info):
                 return state.info
             decided, kind = decide(state.info)
             now = self._clock.now_us()
@@ -222,8 +222,9 @@ class RepoObjectHistory(History):
             data = encode_repo_info(new, level=self._settings.compression_level)
             await self._back_up(state, backup, unsynced, on_synced)
             unsynced = []
-            tried.add(backup)
-            if await self._replace(state, new, data, tried):
+            tries.since_us = tries.since_us or now
+            tries.backups.add(backup)
+            if await self._replace(state, new, data, tries):
                 return new
         raise ConflictError(
             f"the repository was updated by others {retry.max_tries} times in a row; try again later",
@@ -237,7 +238,7 @@ class RepoObjectHistory(History):
         if unsynced:
             on_synced(unsynced)
 
-    async def _replace(self, state: RepoState, new: RepoInfo, data: bytes, tried: set[str]) -> bool:
+    async def _replace(self, state: RepoState, new: RepoInfo, data: bytes, tries: _Tries) -> bool:
         """Swap the repo object; false if the race was lost.
 
         Where the answer is missing, what the storage shows settles it: our update in the
@@ -269,12 +270,27 @@ class RepoObjectHistory(History):
             except IcechunkError as error:
                 raise unknown from error
             if current.version != state.version:
-                return _landed(current.info, tried)
+                return tries.landed(current.info)
         raise unknown
 
 
-def _landed(info: RepoInfo, backups: set[str]) -> bool:
-    """Whether one of our updates, known by the backup that it names, is in the log."""
-    if not backups:
+@define
+class _Tries:
+    """What this operation has tried to write: names of backups, and when it first did."""
+
+    backups: set[str] = field(factory=set)
+    since_us: int = 0
+
+    def landed(self, info: RepoInfo) -> bool:
+        """Whether one of them, known by the backup that it names, is in the log."""
+        if not self.backups:
+            return False
+        if info.repo_before_updates in self.backups:
+            return True
+        for update in info.updates:
+            # The entry below ours names our backup, and it is the first that may be older.
+            if update.backup_path in self.backups:
+                return True
+            if update.updated_at < self.since_us:
+                return False
         return False
-    return info.repo_before_updates in backups or any(u.backup_path in backups for u in info.updates)
