@@ -90,7 +90,11 @@ class SessionState:
 
     def public_session(self) -> Any:
         """The object that users know as the session of this state's store."""
-        return self.facade() if self.facade is not None else None
+        if self.facade is None:  # it came from a pickle, with its store
+            from icechunk_core.session.session import Session
+
+            return Session(self)
+        return self.facade()
 
     @property
     def spec_version(self) -> int:
