@@ -13,6 +13,8 @@ __all__ = ["is_url", "parse_url", "query_options", "redacted", "scheme_of"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """At least two characters: one is a Windows drive."""
 
+_BEFORE_AUTHORITY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//)?")
+
 
 def scheme_of(text: str) -> str | None:
     """The scheme that a text begins with, in lower case, or ``None``.
@@ -81,14 +83,12 @@ def redacted(url: str) -> str:
     >>> redacted("s3://key:secret@bucket/prefix?session_token=abc&region=eu-west-1")
     's3://***@bucket/prefix?session_token=***&region=***'
     """
-    text = url.partition("#")[0]
-    location, mark, query = text.partition("?")
-    start, slashes, rest = location.partition("://")
-    if slashes:
-        authority, slash, path = rest.partition("/")
-        if "@" in authority:
-            authority = "***@" + authority.rpartition("@")[2]
-        location = start + slashes + authority + slash + path
+    location, mark, query = url.partition("#")[0].partition("?")
+    start = _BEFORE_AUTHORITY.match(location)
+    position = start.end() if start else 0
+    authority, slash, path = location[position:].partition("/")
+    if "@" in authority:
+        authority = "***@" + authority.rpartition("@")[2]
     if mark:
         query = "&".join(each.partition("=")[0] + "=***" for each in query.split("&"))
-    return location + mark + query
+    return location[:position] + authority + slash + path + mark + query

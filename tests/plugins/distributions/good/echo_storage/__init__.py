@@ -1,0 +1,1 @@
+"""A small but complete storage plugin: objects in a dictionary."""
