@@ -47,7 +47,7 @@ if hasattr(os, "register_at_fork"):
 
 def native_lock(path: str, timeout: float) -> filelock.BaseFileLock:
     """A lock of the operating system on that file, not yet taken."""
-    return filelock.FileLock(path, timeout=timeout, poll_interval=_POLL_SECONDS, thread_local=False)
+    return filelock.FileLock(path, timeout=timeout, thread_local=False)
 
 
 class KeyLocks:
@@ -82,7 +82,7 @@ class KeyLocks:
             self._directories.ensure(self._directory)
             lock = native_lock(path, self._timeout)
             try:
-                lock.acquire()
+                lock.acquire(poll_interval=_POLL_SECONDS)
             except filelock.Timeout:
                 raise self._gave_up(key) from None
             try:

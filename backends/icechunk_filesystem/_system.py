@@ -55,10 +55,9 @@ class System:
         """Write some of the data; returns how many bytes."""
         return os.write(descriptor, data)
 
-    def set_mtime(self, descriptor: int, path: str, mtime_ns: int) -> None:
-        """Set a file's time of modification, by its descriptor where the system can."""
-        target = descriptor if os.utime in os.supports_fd else path
-        os.utime(target, ns=(mtime_ns, mtime_ns))
+    def set_mtime(self, file: int | str, mtime_ns: int) -> None:
+        """Set the time of modification of a file, given by its descriptor or path."""
+        os.utime(file, ns=(mtime_ns, mtime_ns))
 
     def sync_descriptor(self, descriptor: int, path: str) -> None:
         """Make a file's content survive power loss.

@@ -57,7 +57,7 @@ class TemporaryFiles:
             status = os.fstat(descriptor)
             mtime = stamp(status.st_mtime_ns, self._ids.uniform(), marked=kind == UNDER_LOCK)
             if _STAMPS_OPEN_FILES:
-                system.set_mtime(descriptor, path, mtime)
+                system.set_mtime(descriptor, mtime)
                 status = os.fstat(descriptor)
             if sync:
                 system.sync_descriptor(descriptor, path)
@@ -65,7 +65,7 @@ class TemporaryFiles:
             os.close(descriptor)
             if not _STAMPS_OPEN_FILES:
                 # Windows sets the time once more when a written file is closed.
-                system.set_mtime(-1, path, mtime)
+                system.set_mtime(path, mtime)
                 status = os.lstat(path)
         except BaseException:
             if not closed:

@@ -18,9 +18,9 @@ from tests.backends.filesystem.support import now, open_at, open_with, read
 class CoarseSystem(System):
     """A filesystem that keeps times in whole days, so that all files have one."""
 
-    def set_mtime(self, descriptor: int, path: str, mtime_ns: int) -> None:
+    def set_mtime(self, file: int | str, mtime_ns: int) -> None:
         day = 86_400 * 10**9
-        super().set_mtime(descriptor, path, mtime_ns - mtime_ns % day)
+        super().set_mtime(file, mtime_ns - mtime_ns % day)
 
 
 @pytest.fixture(params=[System, CoarseSystem], ids=["fine", "coarse"])
