@@ -7,7 +7,7 @@ and are looked at only when a ref is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -48,6 +48,9 @@ class Source:
         self.name = name
         self._decompressor: LocationDecompressor | None = None
 
+    def __reduce__(self) -> tuple[Callable[..., Source], tuple[bytes, bytes | None, str]]:
+        return _restored, (bytes(self.arena), self.dictionary, self.name)
+
     def take(self, start: int, size: int) -> bytes:
         """A range of the buffer."""
         return bytes(self.arena[start : start + size])
@@ -75,6 +78,10 @@ class Source:
             return str(data, "utf-8")
         except UnicodeDecodeError as error:
             raise Corrupt(f"{what} is not UTF-8", object_name=self.name) from error
+
+
+def _restored(arena: bytes, dictionary: bytes | None, name: str) -> Source:
+    return Source(arena, dictionary=dictionary, name=name)
 
 
 def empty_payloads(rows: int) -> Payloads:

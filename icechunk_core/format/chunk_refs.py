@@ -84,6 +84,9 @@ class ChunkRefs:
                 column.flags.writeable = False
         self._index: CoordIndex | None = None
 
+    def __reduce__(self) -> tuple[type[ChunkRefs], tuple[RefColumns]]:
+        return ChunkRefs, (self.columns,)
+
     # --- making them ---
 
     @classmethod
@@ -131,9 +134,10 @@ class ChunkRefs:
         InvalidInputError
             Nothing to concatenate, or different numbers of dimensions.
         """
-        if len({part.ndim for part in parts}) != 1:
-            raise InvalidInputError("chunk refs of one array have one number of dimensions")
+        # An empty list that was read from a file does not know its number of dimensions.
         filled = [part for part in parts if len(part)]
+        if not parts or len({part.ndim for part in filled}) > 1:
+            raise InvalidInputError("chunk refs of one array have one number of dimensions")
         if len(filled) <= 1:
             return filled[0] if filled else parts[0]
         return cls._sorted(concat_columns([part.columns for part in filled]))
@@ -240,6 +244,8 @@ class ChunkRefs:
         """Same coordinates and the same refs, wherever their bytes are kept."""
         if not isinstance(other, ChunkRefs):
             return NotImplemented
+        if not len(self) and not len(other):
+            return True
         same = (
             np.array_equal(self.coords, other.coords)
             and np.array_equal(self.kind, other.kind)
@@ -272,8 +278,9 @@ class ChunkRefs:
         """
         if not changes:
             return self
-        added = ChunkRefs.from_items(self.ndim, {c: ref for c, ref in changes.items() if ref is not None})
-        touched = coords_from_keys(self.ndim, changes.keys(), len(changes))
+        ndim = self.ndim if len(self) else len(next(iter(changes)))
+        added = ChunkRefs.from_items(ndim, {c: ref for c, ref in changes.items() if ref is not None})
+        touched = coords_from_keys(ndim, changes.keys(), len(changes))
         kept = self._without(touched)
         return ChunkRefs.concat([kept, added])
 

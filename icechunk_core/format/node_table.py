@@ -106,6 +106,9 @@ class NodeTable:
         self._load = load
         self._by_id: dict[bytes, int] | None = None
 
+    def __reduce__(self) -> tuple[Callable[..., NodeTable], tuple[list[NodeSnapshot]]]:
+        return NodeTable.from_nodes, (list(self),)
+
     @classmethod
     def from_nodes(cls, nodes: Iterable[NodeSnapshot]) -> NodeTable:
         """From nodes in any order; of equal paths the last counts."""
