@@ -20,6 +20,10 @@ _SHOWN_CHUNKS = 10
 _NO_SNAPSHOT = bytes(12)
 
 
+def _comparable(chunks: Mapping[str, npt.NDArray[np.uint32]]) -> dict[str, tuple[tuple[int, ...], bytes]]:
+    return {path: (table.shape, table.tobytes()) for path, table in chunks.items()}
+
+
 @frozen(repr=False)
 class Diff:
     """Changes by path.
@@ -42,7 +46,7 @@ class Diff:
     updated_arrays: set[str] = field(factory=set)
     moved_nodes: list[tuple[str, str]] = field(factory=list)
     # Coordinate tables; they may have millions of rows.
-    _chunks: Mapping[str, npt.NDArray[np.uint32]] = field(factory=dict, eq=False)
+    _chunks: Mapping[str, npt.NDArray[np.uint32]] = field(factory=dict, eq=_comparable)
 
     @property
     def updated_chunks(self) -> dict[str, list[list[int]]]:

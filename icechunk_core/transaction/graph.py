@@ -40,7 +40,7 @@ def render_graph(
     lines: list[str] = []
     for info in newest_first(infos.values()):
         column, joined = lanes.arrive(info.id)
-        lines.append(f"{lanes.node_row(column, joined, color)} {_label(info, refs.get(info.id, ()), color)}")
+        lines.append(f"{lanes.node_row(column, joined, color)}{_label(info, refs.get(info.id, ()), color)}")
         lanes.leave(column, joined, info.parent_id if info.parent_id in infos else None)
         lines.append(lanes.line_row(color))
     return "\n".join(line.rstrip() for line in lines[:-1])

@@ -148,7 +148,11 @@ def test_tags() -> None:
     repo, kind = ops.create_tag(REPO, "v2", object_id(2))
     assert (repo.tags, kind) == ({"v1": object_id(1), "v2": object_id(2)}, TagCreated("v2"))
     repo, kind = ops.delete_tag(repo, "v2")
-    assert (repo.tags, repo.deleted_tags, kind) == (REPO.tags, {"v2"}, TagDeleted("v2", object_id(2)))
+    assert (repo.tags, repo.deleted_tags, kind) == (
+        REPO.tags,
+        frozenset({"v2"}),
+        TagDeleted("v2", object_id(2)),
+    )
     with pytest.raises(AlreadyExistsError) as raised:
         ops.create_tag(repo, "v2", object_id(2))
     assert raised.value.kind == ErrorKind.TAG_PREVIOUSLY_DELETED
