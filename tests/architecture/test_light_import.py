@@ -13,7 +13,6 @@ UNWANTED = {
     "boto3",
     "botocore",
     "dask",
-    "fsspec",
     "google.cloud",
     "h5py",
     "icechunk",

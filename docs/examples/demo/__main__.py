@@ -111,7 +111,7 @@ def run(output: Path, decades: int = DECADES) -> None:
     print(repo.diff(from_tag="v1", to_branch="main"))
 
     step("3. The history")
-    print(repo.ancestry_graph(plain=not sys.stdout.isatty()))
+    print(repo.ancestry_graph().render(color=sys.stdout.isatty()))
 
     step("4. What is in it")
     print_tree(repo.readonly_session("main"))
