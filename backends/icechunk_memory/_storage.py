@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from icechunk_core.clock import Clock, SystemClock, datetime_from_us
 from icechunk_core.contract import (
     ALWAYS,
+    Always,
     AtomicityScope,
     Buffer,
     ByteRange,
@@ -153,7 +154,9 @@ class MemoryStorage:
         space = self._space
         modified = datetime_from_us(self._clock.now_us())
         with space.lock:
-            if isinstance(condition, IfAbsent):
+            if isinstance(condition, Always):
+                pass
+            elif isinstance(condition, IfAbsent):
                 if key in space.objects:
                     raise AlreadyExists(f"there is an object {key!r} already", key=key)
             elif isinstance(condition, IfVersion):
@@ -161,6 +164,8 @@ class MemoryStorage:
                 if current is None or current[1].version != condition.version:
                     found = "no object" if current is None else "another version"
                     raise VersionMismatch(f"found {found} under {key!r}; nothing was written", key=key)
+            else:
+                raise Unsupported(f"unknown condition {condition!r}; nothing was written", key=key)
             version = Version(space.next_version())
             space.store(key, (content, ObjectInfo(key, len(content), version, modified, metadata)))
         return version

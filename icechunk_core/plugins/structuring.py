@@ -102,7 +102,7 @@ def _structure_class(config: type[C], options: Any) -> C:
     ]
     if missing:
         raise _Misfit(f"needs the option{'s' if len(missing) > 1 else ''} {_listed(missing)}")
-    attrs.resolve_types(cast(Any, config))
+    _resolve_types(config)
     values: dict[str, Any] = {}
     for each in _fields(config):
         if each.name in options:
@@ -113,6 +113,16 @@ def _structure_class(config: type[C], options: Any) -> C:
         raise
     except (TypeError, ValueError) as error:
         raise _refused(config, error) from None
+
+
+def _resolve_types(config: type[Any]) -> None:
+    try:
+        attrs.resolve_types(cast(Any, config))
+    except NameError as error:
+        raise PluginError(
+            f"the types of the configuration class {config.__qualname__} cannot be resolved: {error}; "
+            "define it at the top of its module, and import what its annotations name at run time"
+        ) from error
 
 
 def _structure_value(attribute: attrs.Attribute[Any], value: Any) -> Any:

@@ -16,7 +16,6 @@ HEAVY = (
     "boto3",
     "botocore",
     "dask",
-    "fsspec",
     "google.cloud",
     "icechunk",
     "xarray",
@@ -43,7 +42,7 @@ def test_importing_the_package_is_light() -> None:
         "broken",
     )
     assert "icechunk_core" in modules
-    assert modules.isdisjoint(HEAVY)
+    assert modules & set(HEAVY) == set()
     assert modules.isdisjoint(
         {"icechunk_memory", "icechunk_filesystem", "icechunk_conformance", "echo_storage", "broken_storage"}
     )
@@ -56,4 +55,4 @@ def test_opening_one_storage_loads_one_backend() -> None:
     )
     assert "echo_storage.plugin" in modules
     assert modules.isdisjoint({"icechunk_memory", "icechunk_filesystem", "broken_storage"})
-    assert modules.isdisjoint(HEAVY)
+    assert modules & set(HEAVY) == set()

@@ -189,6 +189,17 @@ def test_a_configuration_that_options_cannot_fill_is_the_plugins_fault() -> None
         structure_config(Odd, {"lock": "x"}, backend="odd")
 
 
+def test_a_configuration_whose_types_are_unknown_is_the_plugins_fault() -> None:
+    """Annotations that name what exists only for type checkers are reported, with the mend."""
+
+    @frozen
+    class Unresolved:
+        thing: NotImported | None = None  # type: ignore[name-defined] # noqa: F821
+
+    with pytest.raises(PluginError, match="import what its annotations name at run time"):
+        structure_config(Unresolved, {}, backend="odd")
+
+
 # --- secrets -----------------------------------------------------------------
 
 SECRET = "hunter2-very-secret"
