@@ -227,6 +227,12 @@ def _decode_refs(
     next_virtual = iter(virtual)
     id_at = inline_at = 0
     refs: list[ChunkRef | None] = []
+    if kinds.count(_NATIVE) == len(kinds):
+        # By far the most common case, and the one with many refs.
+        chunk_ids = (ids[at : at + 12] for at in range(0, len(ids), 12))
+        refs.extend(map(NativeRef, chunk_ids, next_offset, next_length))
+        _require(not inline, "inline chunk data")
+        return refs
     for kind in kinds:
         if kind == _NATIVE:
             refs.append(NativeRef(ids[id_at : id_at + 12], next(next_offset), next(next_length)))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from attrs import field, frozen
 
 from icechunk_core.format.snapshot import NodeTable
-from icechunk_core.format.transaction_log import Move, TransactionLog
+from icechunk_core.format.transaction_log import TransactionLog
 from icechunk_core.transaction.change_set import ChangeSet
 from icechunk_core.transaction.log_builder import build_transaction_log, sorted_coords
 
@@ -35,7 +35,7 @@ class Diff:
     updated_groups, updated_arrays
         Paths of nodes whose ``zarr.json`` changed.
     moved_nodes
-        Pairs (old path, new path), in the order in which they were applied.
+        Pairs (old path, new path), commit by commit, the newest commit first.
     """
 
     new_groups: set[str] = field(factory=set)
@@ -120,14 +120,9 @@ def build_diff(logs: Sequence[TransactionLog], older: NodeTable, newer: NodeTabl
         deleted_arrays=every("deleted_arrays"),
         updated_groups=every("updated_groups"),
         updated_arrays=every("updated_arrays"),
-        moved_nodes=[(move.source, move.target) for move in _moves(logs)],
+        moved_nodes=[(move.source, move.target) for log in logs for move in log.moves or ()],
         chunks=dict(sorted(_updated_chunks(logs, older, newer))),
     )
-
-
-def _moves(logs: Sequence[TransactionLog]) -> Iterator[Move]:
-    for log in reversed(logs):
-        yield from log.moves or ()
 
 
 def _updated_chunks(

@@ -55,7 +55,7 @@ def test_session() -> None:
 
 
 def test_logs_are_united() -> None:
-    """Changes of several commits are united; coordinates sorted, once each; moves in order."""
+    """Changes of several commits are united; coordinates sorted, once each; newest moves first."""
     older, newer = BASE, NodeTable.from_nodes([array(2, "/z"), array(7, "/late")])
     logs = [
         TransactionLog(
@@ -74,7 +74,7 @@ def test_logs_are_united() -> None:
     diff = build_diff(logs, older, newer)
     assert diff.new_arrays == {"/late"}
     assert diff.updated_chunks == {"/z": [[1], [3], [9]]}
-    assert diff.moved_nodes == [("/a", "/y"), ("/y", "/z")]
+    assert diff.moved_nodes == [("/y", "/z"), ("/a", "/y")]
 
 
 def test_zero_dimensions_and_no_coordinates() -> None:
