@@ -170,7 +170,7 @@ def _decompress(frame: memoryview, limit: int, name: str) -> bytes:
         raise Corrupt(f"declares {declared} bytes but holds at most {most}", object_name=name)
     if most <= limit:
         # One pass into a buffer of known bounded size: no window is allocated, whatever the header claims.
-        payload = zstandard.ZstdDecompressor().decompress(frame, max_output_size=most)
+        payload = zstandard.ZstdDecompressor().decompress(frame, max_output_size=max(most, 1))
     else:
         payload = _decompress_in_steps(frame, limit, name)
     if declared not in (-1, len(payload)):

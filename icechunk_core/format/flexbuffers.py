@@ -293,7 +293,7 @@ class _Reader:
         width = 1 << (packed_type & 3)
         if target < 0:
             raise self.corrupt("offset before the start")
-        if depth >= MAX_DEPTH:
+        if depth >= MAX_DEPTH and kind in (_MAP, _VECTOR):
             raise self.corrupt(f"nested more than {MAX_DEPTH} levels deep")
         if kind == _STRING:
             return self.text(target, self.count(target, width))
