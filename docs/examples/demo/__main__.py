@@ -97,11 +97,10 @@ def run(output: Path, decades: int = DECADES) -> None:
     started = time.perf_counter()
     location = output / "repository"
     shutil.rmtree(location, ignore_errors=True)
-    location.mkdir(parents=True)
     a1b, e1 = (scenario.isel(time=slice(0, 10 * decades)) for scenario in load())
 
     step(f"1. Write two climate scenarios, decade by decade, to {location}")
-    repo = Repository.create(location.resolve().as_uri())
+    repo = Repository.create(location)
     commits = write_scenarios(repo, a1b, e1, decades)
     repo.create_tag("v1", commits["main"][-1])
 
@@ -140,7 +139,7 @@ NEXT = """\
         .venv/bin/python
         >>> import xarray as xr
         >>> from icechunk_core import Repository
-        >>> repo = Repository.open("file:{location}")
+        >>> repo = Repository.open("{location}")
         >>> xr.open_zarr(repo.readonly_session("e1").store, consolidated=False)
   * read the tutorial: docs/tutorial.md
   * write a storage backend of your own, in about 100 lines: docs/how-to/write-a-backend.md"""
