@@ -162,7 +162,7 @@ def test_locations_are_compressed_from_a_thousand_refs_on() -> None:
     assert b"s3://bucket/data/file-00500.nc" in payload_of(encode_manifest(few, spec_version=2))
     assert b"s3://bucket/data/file-00500.nc" in payload_of(encode_manifest(many, spec_version=1))
     compressed = encode_manifest(many, spec_version=2)
-    assert payload_of(compressed).count(b"s3://bucket") < 10
+    assert payload_of(compressed).count(b"s3://bucket") < 100
     again = decode_manifest(compressed, name="m")
     assert again == many
     assert decode_manifest(encode_manifest(again, spec_version=1), name="m") == many
@@ -171,14 +171,14 @@ def test_locations_are_compressed_from_a_thousand_refs_on() -> None:
 
 def test_compressed_and_plain_locations_mix() -> None:
     """Locations over 1024 bytes stay plain beside compressed ones."""
-    items: dict[tuple[int, ...], ChunkRef] = dict(virtual_manifest(50).arrays[NODE].items())
-    items[(50,)] = VirtualRef("s3://bucket/" + "x" * 2000, 1, 2)
-    items[(51,)] = InlineRef(b"inline")
-    items[(52,)] = VirtualRef("s3://bucket/data/with-etag", 1, 2, "etag", None)
+    items: dict[tuple[int, ...], ChunkRef] = dict(virtual_manifest(500).arrays[NODE].items())
+    items[(500,)] = VirtualRef("s3://bucket/" + "x" * 2000, 1, 2)
+    items[(501,)] = InlineRef(b"inline")
+    items[(502,)] = VirtualRef("s3://bucket/data/with-etag", 1, 2, "etag", None)
     value = manifest(items)
     payload = payload_of(encode_manifest(value, spec_version=2, location_compression=ALWAYS))
     assert b"x" * 2000 in payload
-    assert payload.count(b"s3://bucket") < 10
+    assert payload.count(b"s3://bucket") < 100
     assert decode_manifest(seal(FileType.MANIFEST, payload, spec_version=2), name="m") == value
 
 
