@@ -6,11 +6,9 @@ from typing import Any
 
 import griffe
 
-HELPERS = {"blocking", "blocking_iterator", "blocking_opener"}
-
 
 class BlockingTwins(griffe.Extension):
-    """Replaces attributes made by the helpers of `icechunk_core.drive` by functions."""
+    """Replaces class attributes ``x = helper(x_async)`` by functions with the signature of ``x_async``."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Called by griffe when a whole package has been read."""
@@ -30,9 +28,12 @@ class BlockingTwins(griffe.Extension):
 
 def _source(holder: griffe.Class, attribute: griffe.Attribute) -> griffe.Function | None:
     value = attribute.value
-    if not isinstance(value, griffe.ExprCall) or str(value.function).split("(")[0] not in HELPERS:
+    if not isinstance(value, griffe.ExprCall) or len(value.arguments) != 1:
         return None
-    source = holder.members.get(str(value.arguments[0]))
+    name = str(value.arguments[0])
+    if name not in (f"{attribute.name}_async", f"async_{attribute.name}"):
+        return None
+    source = holder.members.get(name)
     return source if isinstance(source, griffe.Function) else None
 
 
