@@ -129,7 +129,13 @@ def _changed_chunks(sides: Sides, node_ids: Collection[bytes]) -> Found:
 
 
 def _deleted(sides: Sides, node_ids: Collection[bytes]) -> Found:
-    return _paths(node.path for node in sides.ours.deleted.values() if node.id in node_ids)
+    """What the session deleted, if it, or what they put in its place, is one of these nodes."""
+    found = []
+    for node in sides.ours.deleted.values():
+        now = sides.theirs.get(node.path)
+        if node.id in node_ids or (now is not None and now.id in node_ids):
+            found.append(node.path)
+    return _paths(found)
 
 
 def _moves(sides: Sides) -> Found:

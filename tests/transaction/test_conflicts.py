@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from attrs import frozen
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from icechunk_core.errors import ErrorKind, RebaseFailedError
+from icechunk_core.errors import AlreadyExistsError, ErrorKind, RebaseFailedError
 from icechunk_core.format.snapshot import NodeTable
 from icechunk_core.format.transaction_log import Move, TransactionLog
 from icechunk_core.transaction.change_set import ChangeSet
@@ -172,6 +174,11 @@ CASES = {
     "both deleted an array": Case((delete("/a"),), (delete("/a"),)),
     "both deleted a group": Case((delete("/g"),), (delete("/g"),)),
     "deleted what they replaced": Case((delete("/a"),), (delete("/a"), write("/a", array_json(v=2)))),
+    "deleted what they replaced and filled": Case(
+        (delete("/a"),),
+        (delete("/a"), write("/a", array_json(v=2)), chunk("/a", 0)),
+        ((T.DeleteOfUpdatedArray, "/a", None),),
+    ),
     "deleted a group they made a node in": Case((delete("/g"),), (write("/g/n", array_json()),)),
     "made a node in a group they deleted": Case((write("/g/h/n", array_json()),), (delete("/g"),)),
     "changed metadata where they wrote chunks": Case((write("/a", array_json((2,))),), (chunk("/a", 3),)),
@@ -388,6 +395,59 @@ def test_agrees_with_icechunk(name: str, solver: str) -> None:
     expected = peer.rebase(list(BASE), case.ours, case.theirs, peer_solver)
     try:
         changes, nodes = rebased(case.ours, case.theirs, our_solver)
+    except RebaseFailedError as error:
+        found = sorted((c.conflict_type.name, c.path, c.conflicted_chunks) for c in error.conflicts)
+        assert expected == ("conflicts", found)
+    else:
+        assert expected == ("nodes", seen(changes, nodes))
+
+
+CONTENT = st.sampled_from([array_json(), array_json(v=1), group_json(), group_json(v=1)])
+STEPS = st.lists(
+    st.one_of(
+        st.builds(write, st.sampled_from(["/a", "/g", "/g/x", "/g/n", "/a/n", "/n", "/"]), CONTENT),
+        st.builds(delete, st.sampled_from(["/a", "/g", "/g/x", "/n"])),
+        st.builds(
+            chunk, st.sampled_from(["/a", "/g/x", "/n"]), st.integers(0, 2), st.sampled_from(["x", None])
+        ),
+    ),
+    max_size=5,
+)
+
+
+def possible(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps without those that the session would refuse."""
+    changes, done = ChangeSet(), []
+    for step in steps:
+        node = changes.node(step.path, BASE)
+        if step.what == "chunk" and (node is None or not node.is_array):
+            continue
+        try:
+            step.here(changes)
+        except AlreadyExistsError:
+            continue
+        done.append(step)
+    return tuple(done)
+
+
+def replaced_twice(ours: Sequence[Step], theirs: Sequence[Step]) -> bool:
+    """Whether both replaced one node of the base; Icechunk then keeps two nodes at one path."""
+    return bool(set(session(ours).created.values()) & set(session(theirs).created.values()) & {*BASE.paths()})
+
+
+@given(STEPS.map(possible), STEPS.map(possible), st.sampled_from(sorted(SOLVERS)))
+@settings(max_examples=150, deadline=None)
+@pytest.mark.skipif(not peer.available(), reason="needs icechunk 2.3")
+def test_random_rebases_agree_with_icechunk(
+    ours: tuple[Step, ...], theirs: tuple[Step, ...], solver: str
+) -> None:
+    """Random pairs of sessions: same conflicts or same nodes as in Icechunk."""
+    assume(not session(theirs).is_empty())
+    assume(not replaced_twice(ours, theirs))
+    our_solver, peer_solver = SOLVERS[solver]()
+    expected = peer.rebase(list(BASE), ours, theirs, peer_solver)
+    try:
+        changes, nodes = rebased(ours, theirs, our_solver)
     except RebaseFailedError as error:
         found = sorted((c.conflict_type.name, c.path, c.conflicted_chunks) for c in error.conflicts)
         assert expected == ("conflicts", found)
