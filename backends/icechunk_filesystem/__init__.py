@@ -18,6 +18,8 @@ Limits:
   store) can overwrite an update; it is noticed by the next conditional put, not prevented.
 * Conditional puts from several machines that mount one network filesystem depend on its
   locks, which cannot be tried out from one machine; ``PROCESS`` is all that is declared.
+* On filesystems whose times are coarser than a millisecond (FAT, HFS+), an object that was put
+  unconditionally, deleted, and put again with the same length in the same tick keeps its version.
 * On filesystems that ignore case, keys that differ only in case are one file.
 * On Windows, a file that somebody keeps open for longer than a few seconds cannot be replaced.
 

@@ -139,7 +139,9 @@ class Writer:
             # A name that is reused must not come back empty after power loss.
             sync = self._durable and os.path.exists(path)
             source, status = self._temporary.write(digest, data, PLAIN, sync=sync)
-            if self._records.exists(digest) or is_coarse(status.st_mtime_ns):
+            # Without fine times only a record tells a file from the one that it replaces.
+            indistinct = is_coarse(status.st_mtime_ns) and os.path.exists(path)
+            if indistinct or self._records.exists(digest):
                 self._temporary.discard(source)
                 return self._put_locked(key, target, digest, data, None, link=False)
             try:

@@ -169,3 +169,11 @@ def test_stamps(uniform: float, marked: bool) -> None:
     assert is_marked(stamped) == marked
     assert not is_coarse(stamped)
     assert is_marked(mtime - mtime % 10**9)
+
+
+def test_new_objects_need_no_record_on_coarse_filesystems(root: Path) -> None:
+    """Chunks, which are written once, cost no further file even where times are coarse."""
+    storage = open_with(CoarseSystem(), root)
+    for number in range(5):
+        now(storage.put(f"chunks/{number}", b"x"))
+    assert not (root / ".icechunk-core" / "versions").exists()
