@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 
@@ -53,15 +54,31 @@ def _candidate(entry_point: metadata.EntryPoint) -> Candidate:
     )
 
 
+_last_scan: tuple[tuple[str, ...], Sequence[Candidate]] = ((), ())
+"""``sys.path`` and what was found on it. Replaced as a whole, so that it needs no lock."""
+
+
 def candidates() -> Sequence[Candidate]:
-    """Every installed storage plugin, by scheme and distribution; disabled ones too."""
+    """Every installed storage plugin, by scheme and distribution; disabled ones too. Looks anew."""
+    global _last_scan
+    path = tuple(sys.path)
     found = {_candidate(entry_point) for entry_point in metadata.entry_points(group=GROUP)}
-    return sorted(found, key=lambda each: (each.scheme, each.distribution, each.target))
+    ordered = sorted(found, key=lambda each: (each.scheme, each.distribution, each.target))
+    _last_scan = (path, ordered)
+    return ordered
 
 
 def candidates_for(scheme: str) -> Sequence[Candidate]:
-    """The installed plugins for a scheme that are not disabled; two or more are a conflict."""
-    return [each for each in candidates() if each.scheme == scheme and not is_disabled(each)]
+    """The installed plugins for a scheme that are not disabled; two or more are a conflict.
+
+    Reading the metadata of all distributions takes milliseconds, and storages are unpickled
+    often: it is done again only when `sys.path` changed or nothing was found for the scheme.
+    """
+    path, known = _last_scan
+    found = [each for each in known if each.scheme == scheme] if path == tuple(sys.path) else []
+    if not found:
+        found = [each for each in candidates() if each.scheme == scheme]
+    return [each for each in found if not is_disabled(each)]
 
 
 def is_disabled(candidate: Candidate) -> bool:

@@ -74,8 +74,9 @@ def unregister_wrapper(name: str) -> None:
 
 def wrapper_names() -> Sequence[str]:
     """Names of the registered wrappers, innermost first."""
-    with _lock:
-        return [each.name for each in sorted(_wrappers.values(), key=lambda each: (each.order, each.serial))]
+    # Without the lock, which a forked child may have inherited locked: one copy is atomic.
+    wrappers = list(_wrappers.values())
+    return [each.name for each in sorted(wrappers, key=lambda each: (each.order, each.serial))]
 
 
 def wrapper_named(name: str) -> WrapStorage:

@@ -18,19 +18,17 @@ def modules_of(case: str) -> set[str]:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Make test distributions visible for one test; what they imported is forgotten afterwards."""
-    cases: list[str] = []
+    """Make test distributions visible for one test; what was imported of them is forgotten afterwards."""
 
     def install(*names: str) -> None:
         for name in names:
             monkeypatch.syspath_prepend(DISTRIBUTIONS / name)
-            cases.append(name)
 
     yield install
-    for case in cases:
-        for module in list(sys.modules):
-            if module.partition(".")[0] in modules_of(case):
-                del sys.modules[module]
+    theirs = set().union(*(modules_of(case.name) for case in DISTRIBUTIONS.iterdir()))
+    for module in list(sys.modules):
+        if module.partition(".")[0] in theirs:
+            del sys.modules[module]
 
 
 @pytest.fixture(autouse=True)

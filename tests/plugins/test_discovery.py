@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +21,7 @@ from icechunk_core.plugins import (
     list_plugins,
     open_storage,
 )
-from tests.plugins.support import modules_of
+from tests.plugins.support import DISTRIBUTIONS, modules_of
 
 Install = Callable[..., None]
 
@@ -78,6 +81,26 @@ def test_opening_loads_only_that_plugin(installed: Install) -> None:
     assert record("echo").state is PluginState.LOADED
     assert record("outdated").state is PluginState.NOT_LOADED
     assert modules_of("wrapping").isdisjoint(sys.modules)
+
+
+def test_a_plugin_installed_meanwhile_is_found(
+    installed: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed while a program runs can be opened at once, though scans are remembered."""
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match="no storage plugin opens"):
+        open_storage("echo://bucket")
+    shutil.copytree(DISTRIBUTIONS / "good", tmp_path, dirs_exist_ok=True)
+    importlib.invalidate_caches()
+    assert open_storage("echo://bucket")
+
+
+def test_opening_again_does_not_scan_again(installed: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storages are unpickled in every task of a cluster: the metadata are read once."""
+    installed("good")
+    storage = open_storage("echo://bucket")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: pytest.fail("scanned again"))
+    assert pickle.loads(pickle.dumps(storage)) == storage
 
 
 def test_schemes_are_compared_without_case(installed: Install) -> None:
