@@ -61,6 +61,10 @@ def _clashing_creations(ours: ChangeSet, other: ChangeSet, same_node: dict[bytes
             yield f"both made a node at {path}"
         elif mine.user_data != theirs.user_data:
             yield f"both changed the metadata of {path}"
+    for one, two in ((ours, other), (other, ours)):
+        replaced = {node.path for node in one.deleted.values()} - set(one.created.values())
+        for path in sorted(replaced & set(two.created.values())):
+            yield f"one deleted {path} and the other replaced it"
 
 
 def _clashing_updates(ours: ChangeSet, other: ChangeSet) -> Iterator[str]:

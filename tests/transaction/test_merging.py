@@ -78,6 +78,8 @@ def test_unification_can_be_switched_off() -> None:
 
 
 CLASHES = {
+    "deleted and replaced": ([delete("/a")], [delete("/a"), write("/a", array_json(v=1))], "/a"),
+    "replaced and deleted": ([delete("/g"), write("/g", group_json())], [delete("/g")], "/g"),
     "different arrays": ([write("/n", array_json())], [write("/n", array_json(v=1))], "/n"),
     "array and group": ([write("/n", array_json())], [write("/n", group_json())], "/n"),
     "metadata of an array": ([write("/a", array_json(v=1))], [write("/a", array_json(v=2))], "/a"),
@@ -117,6 +119,17 @@ def test_created_in_a_group_that_the_other_deleted() -> None:
     ours = made(delete("/g"))
     ours.merge(made(write("/g/y", array_json())))
     assert list(seen(ours, BASE)) == ["/", "/a", "/b", "/g/y"]
+
+
+def test_replaced_alike_by_both() -> None:
+    """Both replaced a node by the same new one: that is one replacement."""
+    steps = [delete("/a"), write("/a", array_json(v=1))]
+    ours, other = made(*steps, chunk("/a", 0, "ours")), made(*steps, chunk("/a", 1, "theirs"))
+    for _ in range(2):
+        ours.merge(other)
+    (used,) = ours.created
+    assert ours.chunks[used].keys() == {(0,), (1,)}
+    assert ours.deleted.keys() == {node_id(2)}
 
 
 def test_sessions_that_move_nodes_do_not_merge() -> None:
