@@ -96,6 +96,10 @@ class OperationHooks:
         Conditional puts are linearizable: one of several racing writers wins, the others
         change nothing and get `AlreadyExists` or `VersionMismatch`. A condition that the
         storage cannot hold is `Unsupported` and writes nothing.
+
+        ``metadata`` is user metadata: keys of lower-case ASCII letters, digits and hyphens,
+        values of printable ASCII. Where it is not declared, any is `Unsupported`.
+        ``content_type`` and ``storage_class`` are hints; a storage without them ignores them.
         """
         raise NotImplementedError
 

@@ -51,7 +51,7 @@ def test_a_plugin_that_leaves_arguments_out_keeps_working(installed: Install) ->
     """The test plugin takes fewer arguments than the contract has, as a plugin of an older contract does."""
     installed("good")
     storage = open_storage("echo://bucket")
-    run_direct(storage.put("a", b"1", metadata={"k": "v"}, content_type="text/plain", storage_class="cold"))
+    run_direct(storage.put("a", b"1", content_type="text/plain", storage_class="cold"))
 
     async def keys() -> list[str]:
         return [info.key async for info in storage.list("", start_after=None)]
