@@ -9,7 +9,7 @@ from icechunk_core.format.base32 import encode
 from icechunk_core.format.layout import REPO_KEY
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotTable
 
-__all__ = ["ancestry", "as_of", "branch_tip", "is_ancestor", "new_commits", "own_commit_status", "tag_target"]
+__all__ = ["ancestry", "as_of", "branch_tip", "is_ancestor", "own_commit_status", "tag_target"]
 
 
 def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
@@ -81,19 +81,6 @@ def own_commit_status(info: RepoInfo, branch: str, snapshot_id: bytes) -> bool:
     """
     tip = info.branches.get(branch)
     return tip is not None and is_ancestor(info.snapshots, snapshot_id, tip)
-
-
-def new_commits(table: SnapshotTable, base: bytes, tip: bytes) -> list[SnapshotInfo] | None:
-    """The commits that a session on ``base`` has to be rebased over, oldest first.
-
-    None if ``base`` is not in the ancestry of ``tip`` (the branch was reset or amended, or history expired).
-    """
-    found: list[SnapshotInfo] = []
-    for info in ancestry(table, tip):
-        if info.id == base:
-            return found[::-1]
-        found.append(info)
-    return None
 
 
 def branch_tip(info: RepoInfo, branch: str) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = [
     "ancestors",
     "is_valid_path",
-    "last_segment",
     "parent",
     "path_key",
     "segment_key",
@@ -62,15 +61,6 @@ def ancestors(path: str) -> list[str]:
         path = parent(path)
         found.append(path)
     return found
-
-
-def last_segment(path: str) -> str:
-    """The node's own name.
-
-    >>> last_segment("/a/b")
-    'b'
-    """
-    return path.rpartition("/")[2]
 
 
 def is_valid_path(path: str) -> bool:
