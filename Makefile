@@ -27,6 +27,7 @@ lint: $(VENV)/.dev ## Check style, types and the layers of the architecture
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@MYPYPATH=docs/examples/demo $(PY) -m mypy docs/examples/demo/*.py
 	@$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.dev ## Rewrite the code in the project's style

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 import zarr
 from checks import check_same, open_with_icechunk
@@ -30,7 +31,8 @@ def step(text: str) -> None:
 
 def read(session: Session) -> xr.Dataset:
     """The whole dataset as it is stored, lazily."""
-    return xr.open_zarr(session.store, consolidated=False, decode_times=False)
+    dataset: xr.Dataset = xr.open_zarr(session.store, consolidated=False, decode_times=False)
+    return dataset
 
 
 def write_scenarios(repo: Repository, a1b: xr.Dataset, e1: xr.Dataset, decades: int) -> dict[str, list[str]]:
@@ -63,7 +65,7 @@ def correct_values(repo: Repository, corrected: xr.Dataset) -> str:
     years = slice(1950 - FIRST_YEAR, 1960 - FIRST_YEAR)
     session = repo.writable_session("main")
     array = zarr.open_array(session.store, path="air_temperature", mode="r+")
-    array[years] = array[years] - 0.25
+    array[years] = np.asarray(array[years]) - 0.25
     corrected["air_temperature"].values[years] -= 0.25
     return session.commit("Correct the 1950s by -0.25 K")
 

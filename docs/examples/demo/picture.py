@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from scenarios import first_difference
 
-from icechunk_core import Repository
+from icechunk_core import Repository, Session
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -20,7 +20,8 @@ A1B_COLOR, E1_COLOR, INK = "#c8553d", "#2a6f97", "#333333"
 
 def draw(repo: Repository, target: Path) -> None:
     """Save the picture as PNG: what A1B warms more than E1, where, and since when."""
-    a1b, e1 = (_temperature(repo, **version) for version in ({"tag": "v1"}, {"branch": "e1"}))
+    a1b = _temperature(repo.readonly_session(tag="v1"))
+    e1 = _temperature(repo.readonly_session("e1"))
     figure, axes = plt.subplot_mosaic(
         [["map", "series"], ["map", "difference"]],
         figsize=(13.5, 5.6),
@@ -46,9 +47,9 @@ def draw(repo: Repository, target: Path) -> None:
     plt.close(figure)
 
 
-def _temperature(repo: Repository, **version: str) -> xr.DataArray:
-    store = repo.readonly_session(**version).store
-    return xr.open_zarr(store, consolidated=False)["air_temperature"].load()
+def _temperature(session: Session) -> xr.DataArray:
+    dataset: xr.Dataset = xr.open_zarr(session.store, consolidated=False)
+    return dataset["air_temperature"].load()
 
 
 def _map(axes: Any, a1b: xr.DataArray, e1: xr.DataArray) -> None:
@@ -136,5 +137,6 @@ def _smooth(values: Any) -> Any:
 
 
 def _area_mean(data: xr.DataArray) -> Any:
-    weights = np.cos(np.deg2rad(data["latitude"]))
+    latitude = data["latitude"]
+    weights = latitude.copy(data=np.cos(np.deg2rad(latitude.values)))
     return data.weighted(weights).mean(("latitude", "longitude")).values
