@@ -124,7 +124,7 @@ def test_paths_subtrees_and_children(paths: set[str], path: str, decoded: bool) 
 
 @given(st.lists(nodes, max_size=8), st.lists(nodes, max_size=4), st.data())
 def test_updates_are_those_of_a_dict(
-    before: list[NodeSnapshot], changed: list[NodeSnapshot], data: Any
+    before: list[NodeSnapshot], changed: list[NodeSnapshot], data: st.DataObject
 ) -> None:
     """Setting and removing nodes gives the same as on a dict; a table from a file keeps its other nodes."""
     expected = {node.path: node for node in before}
