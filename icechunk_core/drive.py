@@ -184,9 +184,11 @@ async def wait_for(future: Future[T], *, may_suspend: bool) -> T:
 
 
 def _name_twin(twin: Callable[..., Any], function: Callable[..., Any]) -> None:
-    for attribute in ("__name__", "__qualname__"):
-        text: str = getattr(function, attribute)
-        setattr(twin, attribute, text.removesuffix("_async").replace(".async_", "."))
+    """Name the twin: `foo` of `foo_async`, `async_foo` or `_foo_async`."""
+    owner, dot, name = function.__qualname__.rpartition(".")
+    name = name.removesuffix("_async").removeprefix("async_")
+    twin.__name__ = name
+    twin.__qualname__ = owner + dot + name
 
 
 def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

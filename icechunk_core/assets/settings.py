@@ -72,4 +72,4 @@ def backoff_seconds(retry: RetrySettings, failures: int, uniform: float) -> floa
     0.025
     """
     ceiling = min(retry.max_backoff_ms, retry.initial_backoff_ms * 2 ** min(failures - 1, 5))
-    return uniform * ceiling / 1000
+    return float(uniform * ceiling / 1000)

@@ -48,6 +48,8 @@ class VirtualChunks:
         Whether callers cannot suspend (see `icechunk_core.drive`).
     open_container
         How to open a storage for a container.
+    open_schemes
+        URL schemes whose every bucket may be read without a container, and with which options.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class VirtualChunks:
         *,
         direct: bool,
         open_container: OpenContainer,
+        open_schemes: Mapping[str, Any] | None = None,
     ) -> None:
         self._containers = config.effective_virtual_chunk_containers()
         self._authorized = {_with_slash(prefix): value for prefix, value in authorized.items()}
+        self._schemes = dict(open_schemes or {})
         self._direct = direct
         self._open = open_container
         self._lock = threading.Lock()
@@ -82,6 +86,8 @@ class VirtualChunks:
             if url.startswith(candidate) and len(candidate) > len(best):
                 best = candidate
         if not best:
+            best = self._bucket_prefix(url)
+        if not best:
             raise InvalidInputError(
                 f"no virtual chunk container covers {location!r}; add one for its URL prefix to the "
                 "repository's configuration (virtual_chunk_containers)",
@@ -89,6 +95,12 @@ class VirtualChunks:
             )
         rest = url[len(best) :]
         return best, rest if best.startswith("file:") else unquote(rest.split("?")[0].split("#")[0])
+
+    def _bucket_prefix(self, url: str) -> str:
+        """``scheme://bucket/`` if any bucket of that scheme may be read, else nothing."""
+        scheme, _, rest = url.partition("://")
+        bucket, slash, _ = rest.partition("/")
+        return f"{scheme}://{bucket}/" if slash and bucket and scheme in self._schemes else ""
 
     def require_container(self, location: str) -> None:
         """Raise unless a container covers the location."""
@@ -150,13 +162,17 @@ class VirtualChunks:
             storage = self._storages.get(prefix)
         if storage is not None:
             return storage
+        container = self._containers.get(prefix)
+        if container is None:
+            storage = self._open(prefix, None, self._schemes[prefix.partition("://")[0]])
+            with self._lock:
+                return self._storages.setdefault(prefix, storage)
         if prefix not in self._authorized:
             raise InvalidInputError(
                 f"reading {location!r} is not authorised: pass "
                 f"authorize_virtual_chunk_access={{{prefix!r}: <credentials>}} when opening the repository",
                 kind=ErrorKind.UNAUTHORIZED_VIRTUAL_CHUNK_CONTAINER,
             )
-        container = next(c for p, c in self._containers.items() if _with_slash(p) == prefix)
         storage = self._open(prefix, container.store, self._authorized[prefix])
         with self._lock:
             return self._storages.setdefault(prefix, storage)

@@ -32,6 +32,7 @@ class RepositoryContext:
         spec_version: int,
         *,
         authorized: Mapping[str, Any] | None = None,
+        open_schemes: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
@@ -39,12 +40,17 @@ class RepositoryContext:
         self.config = config
         self.spec_version = spec_version
         self.authorized = dict(authorized or {})
+        self.open_schemes = dict(open_schemes or {})
         self.clock: Clock = clock or SystemClock()
         self.ids: IdSource = ids or SystemIds()
         self.settings = EngineSettings.from_config(config)
         self.assets = AssetManager(storage, self.settings, spec_version)
         self.virtual = VirtualChunks(
-            config, self.authorized, direct=not storage.may_suspend, open_container=_open_container
+            config,
+            self.authorized,
+            direct=not storage.may_suspend,
+            open_container=_open_container,
+            open_schemes=self.open_schemes,
         )
         self.grid_of = split_grids(config.effective_split_sizes())
         history = RepoObjectHistory if spec_version >= 2 else RefFilesHistory
@@ -56,14 +62,32 @@ class RepositoryContext:
             "config": self.config,
             "spec_version": self.spec_version,
             "authorized": self.authorized,
+            "open_schemes": self.open_schemes,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
-            state["storage"], state["config"], state["spec_version"], authorized=state["authorized"]
+            state["storage"],
+            state["config"],
+            state["spec_version"],
+            authorized=state["authorized"],
+            open_schemes=state["open_schemes"],
+        )
+
+    def with_open_schemes(self, open_schemes: Mapping[str, Any]) -> RepositoryContext:
+        """The same, with virtual chunks allowed anywhere under these URL schemes."""
+        return RepositoryContext(
+            self.storage,
+            self.config,
+            self.spec_version,
+            authorized=self.authorized,
+            open_schemes=open_schemes,
+            clock=self.clock,
+            ids=self.ids,
         )
 
 
 def _open_container(prefix: str, store: Any, credentials: Any) -> Storage:
     """The storage below a virtual chunk container's URL prefix, through the plugin of its scheme."""
-    return open_storage(prefix)
+    options = dict(credentials) if isinstance(credentials, Mapping) else {}
+    return open_storage(prefix, **options)

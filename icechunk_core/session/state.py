@@ -149,6 +149,19 @@ class SessionState:
             self.rebased(base, ChangeSet())
             self.prepared.clear()
 
+    def switched(self, base: Snapshot, branch: str | None) -> None:
+        """Show another version; there are no uncommitted changes."""
+        with self.lock:
+            self.branch = branch
+            self.continued(base)
+
+    def merge(self, other: ChangeSet) -> None:
+        """Add the changes that another writer made over the same base."""
+        with self.lock:
+            self.check_writable()
+            self.changes.merge(other)
+            self._changed()
+
     def discard_changes(self) -> None:
         """Forget all uncommitted changes."""
         with self.lock:

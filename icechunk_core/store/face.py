@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from icechunk_core.errors import ErrorKind, InvalidInputError
+from icechunk_core.errors import ErrorKind, InvalidInputError, SessionStateError
 
 if TYPE_CHECKING:
     from icechunk_core.store.session_protocol import StoreSession
+    from icechunk_core.store.version_control import VersionControlActions
 
 __all__ = ["SESSION_FACE", "SessionFace", "StoreControl"]
 
@@ -34,6 +35,14 @@ class StoreControl(Protocol):
 
     def must_have_container(self, requested: bool) -> bool:
         """Whether a virtual ref needs a container, given what the caller asked for."""
+        ...
+
+    def version_control(self, session: StoreSession) -> VersionControlActions:
+        """What commits, checks out and so on; raises where the session does that."""
+        ...
+
+    def preserving_read_only(self) -> StoreControl:
+        """The control to use where pickled copies keep ``read_only`` as it is."""
         ...
 
 
@@ -57,6 +66,15 @@ class SessionFace:
 
     def must_have_container(self, requested: bool) -> bool:
         return requested
+
+    def version_control(self, session: StoreSession) -> VersionControlActions:
+        raise SessionStateError(
+            "this store belongs to a session: use store.session (commit, branch, snapshot_id, ...) and the "
+            "repository's methods, or open a store of its own with IcechunkStore.open_existing"
+        )
+
+    def preserving_read_only(self) -> StoreControl:
+        return self
 
 
 SESSION_FACE = SessionFace()

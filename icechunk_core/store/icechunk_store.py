@@ -27,12 +27,13 @@ from icechunk_core.store.byte_ranges import reads_nothing, slice_value, to_byte_
 from icechunk_core.store.face import SESSION_FACE, StoreControl
 from icechunk_core.store.keys import normalize_directory, parse_key
 from icechunk_core.store.session_protocol import Coords, StoreSession
+from icechunk_core.store.version_control import VersionControl
 from icechunk_core.store.virtual_methods import VirtualRefMethods
 
 __all__ = ["IcechunkStore"]
 
 
-class IcechunkStore(VirtualRefMethods, Store, SyncMixin):
+class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
     """The zarr store of a session: pass it wherever zarr or xarray take a store.
 
     Reads see the session's snapshot and its uncommitted changes; writes go into the

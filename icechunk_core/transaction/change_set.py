@@ -5,7 +5,8 @@ chunk refs where the session differs from its base, and everything else is answe
 the base `NodeTable` that the caller passes in. Nodes are identified by their ids, so
 the same change set can be laid over another base after a rebase.
 
-Not thread-safe: the session that owns it holds a lock.
+Writers need a lock, which the session that owns it holds. Readers need none: they see the
+state before or after a write, also when they read from another thread while one happens.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class ChangeSet:
     """
 
     __slots__ = (
-        "_joined", "_joined_base", "_overlay", "_sorted_paths",
+        "_generation", "_joined", "_overlay", "_sorted_paths",
         "chunks", "created", "deleted", "moved", "updated",
     )  # fmt: skip
 
@@ -84,10 +85,11 @@ class ChangeSet:
         self.chunks: dict[bytes, dict[Coords, ChunkRef | None]] = {}
         # Path to the node that the session sees there; None hides what the base has.
         self._overlay: dict[str, NodeSnapshot | None] = {}
-        self._sorted_paths: list[bytes] | None = None
-        # Updated nodes joined with their manifests in the base they were last read over.
-        self._joined: dict[str, NodeSnapshot] = {}
-        self._joined_base: NodeTable | None = None
+        # Counts changes of the overlay's paths; the sorted paths are those of one count.
+        self._generation = 0
+        self._sorted_paths: tuple[int, list[bytes]] = (0, [])
+        # Path to an updated node, the base it was read over, and the node with its manifests in that base.
+        self._joined: dict[str, tuple[NodeSnapshot, NodeTable, NodeSnapshot]] = {}
 
     def __repr__(self) -> str:
         chunks = sum(len(refs) for refs in self.chunks.values())
@@ -103,9 +105,8 @@ class ChangeSet:
 
         Manifests of the result are those of the base: chunk refs of the session come from `chunk`.
         """
-        try:
-            own = self._overlay[path]
-        except KeyError:
+        own = self._overlay.get(path, MISSING)
+        if own is MISSING:
             return base.get(path)
         if own is None or own.array is None or own.id in self.created:
             return own
@@ -202,7 +203,8 @@ class ChangeSet:
         """Forget all changes."""
         for part in (self.created, self.updated, self.deleted, self.moved, self.chunks, self._overlay):
             part.clear()
-        self._forget_derived()
+        self._joined.clear()
+        self._generation += 1
 
     def copy(self) -> ChangeSet:
         """An independent copy."""
@@ -213,6 +215,7 @@ class ChangeSet:
         twin.moved = dict(self.moved)
         twin.chunks = {node_id: dict(refs) for node_id, refs in self.chunks.items()}
         twin._overlay = dict(self._overlay)
+        twin._generation += 1
         return twin
 
     def merge(self, other: ChangeSet, *, unify_created: bool = True) -> None:
@@ -244,16 +247,14 @@ class ChangeSet:
 
     def _place(self, path: str, node: NodeSnapshot | None) -> None:
         """Make the session see ``node`` (without manifests) at ``path``, or with None nothing."""
-        if path not in self._overlay:
-            self._sorted_paths = None
+        is_new = path not in self._overlay
         self._overlay[path] = node
-        self._joined.pop(path, None)
+        self._generation += is_new
 
     def _unplace(self, path: str) -> None:
         """Let the base's node show at ``path`` again."""
         if self._overlay.pop(path, MISSING) is not MISSING:
-            self._sorted_paths = None
-        self._joined.pop(path, None)
+            self._generation += 1
 
     def _remove(self, node: NodeSnapshot, base: NodeTable) -> None:
         self.chunks.pop(node.id, None)
@@ -267,12 +268,9 @@ class ChangeSet:
 
     def _join(self, own: NodeSnapshot, base: NodeTable) -> NodeSnapshot:
         """An updated or moved array with the manifests that it has in the base."""
-        if base is not self._joined_base:
-            self._joined.clear()
-            self._joined_base = base
-        joined = self._joined.get(own.path)
-        if joined is not None:
-            return joined
+        known = self._joined.get(own.path)
+        if known is not None and known[0] is own and known[1] is base:
+            return known[2]
         move = self.moved.get(own.id)
         stored = base.get(own.path if move is None else move.source)
         joined = own
@@ -284,18 +282,16 @@ class ChangeSet:
                 own.user_data,
                 ArrayData(array.shape, array.num_chunks, array.dimension_names, stored.array.manifests),
             )
-        self._joined[own.path] = joined
+        self._joined[own.path] = (own, base, joined)
         return joined
 
-    def _forget_derived(self) -> None:
-        self._sorted_paths = None
-        self._joined.clear()
-        self._joined_base = None
-
     def _paths(self) -> list[bytes]:
-        if self._sorted_paths is None:
-            self._sorted_paths = sorted(map(path_key, self._overlay))
-        return self._sorted_paths
+        generation, paths = self._sorted_paths
+        if generation != self._generation:
+            generation = self._generation
+            paths = sorted(map(path_key, list(self._overlay)))
+            self._sorted_paths = generation, paths
+        return paths
 
     def _own_below(self, path: str) -> list[str]:
         paths = self._paths()

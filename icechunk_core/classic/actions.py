@@ -1,0 +1,121 @@
+"""Version control on a store: the session behind it is moved in place, so that open arrays follow."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from icechunk_core.classic.metadata import SnapshotMetadata
+from icechunk_core.clock import datetime_from_us
+from icechunk_core.drive import run
+from icechunk_core.errors import ErrorKind, SessionStateError
+from icechunk_core.format import base32, layout
+from icechunk_core.format.refs import NativeRef
+from icechunk_core.repository.queries import check_storage_writable, resolve
+from icechunk_core.session import SessionState
+from icechunk_core.session.commit import commit
+from icechunk_core.transaction.change_set import ChangeSet
+
+__all__ = ["ClassicActions"]
+
+
+class ClassicActions:
+    """What commit, checkout and so on do to a store's session."""
+
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+
+    @property
+    def branch(self) -> str | None:
+        return self._state.branch
+
+    @property
+    def snapshot_id(self) -> str:
+        return base32.encode(self._state.base.id)
+
+    @property
+    def has_uncommitted_changes(self) -> bool:
+        return not self._state.changes.is_empty()
+
+    def make_writeable(self) -> None:
+        check_storage_writable(self._state.context.storage)
+
+    # --- commits
+
+    async def commit(self, message: str) -> str:
+        self.make_writeable()
+        return base32.encode(await commit(self._state, message, None, stay_writable=True))
+
+    async def distributed_commit(self, message: str, others: Sequence[bytes]) -> str:
+        for changes in others:
+            await self.merge(changes)
+        return await self.commit(message)
+
+    async def merge(self, changes: bytes) -> None:
+        self.make_writeable()
+        other = ChangeSet.from_bytes(changes, name="merged changes")
+        # Their chunks were written elsewhere and have to be made durable with this commit.
+        written = {
+            ref.chunk_id
+            for refs in other.chunks.values()
+            for ref in refs.values()
+            if isinstance(ref, NativeRef)
+        }
+        self._state.merge(other)
+        self._state.sink.adopt([layout.chunk_key(chunk_id) for chunk_id in sorted(written)])
+
+    def change_set_bytes(self) -> bytes:
+        state = self._state
+        run(state.sink.flush(), may_suspend=state.may_suspend)
+        with state.lock:
+            return state.changes.to_bytes()
+
+    async def reset(self) -> bytes:
+        state = self._state
+        await state.sink.flush()
+        with state.lock:
+            taken = state.changes.to_bytes()
+            state.discard_changes()
+        return taken
+
+    # --- versions
+
+    async def checkout(self, snapshot_id: str | None, branch: str | None, tag: str | None) -> None:
+        self._require_no_changes("checking out another version")
+        wanted = await resolve(self._state.context.history, branch, tag, snapshot_id)
+        await self._show(wanted, branch)
+
+    async def new_branch(self, name: str) -> str:
+        self._require_no_changes("creating a branch")
+        await self._state.context.history.create_branch(name, self._state.base.id)
+        await self._show(self._state.base.id, name)
+        return self.snapshot_id
+
+    async def reset_branch(self, to_snapshot: str) -> None:
+        self._require_no_changes("resetting the branch")
+        state = self._state
+        if state.branch is None:
+            raise SessionStateError(
+                "the store is not on a branch; check one out before resetting it",
+                kind=ErrorKind.NOT_ON_BRANCH,
+            )
+        target = base32.decode(to_snapshot)
+        await state.context.history.reset_branch(state.branch, target, None)
+        await self._show(target, state.branch)
+
+    async def tag(self, name: str, snapshot_id: str) -> None:
+        await self._state.context.history.create_tag(name, base32.decode(snapshot_id))
+
+    async def ancestry(self) -> AsyncIterator[SnapshotMetadata]:
+        async for info in self._state.context.history.ancestry(self._state.base.id):
+            yield SnapshotMetadata(base32.encode(info.id), datetime_from_us(info.flushed_at), info.message)
+
+    async def _show(self, snapshot_id: bytes, branch: str | None) -> None:
+        snapshot = await self._state.context.assets.snapshot(snapshot_id)
+        self._state.switched(snapshot, branch)
+
+    def _require_no_changes(self, doing: str) -> None:
+        if self.has_uncommitted_changes:
+            raise SessionStateError(
+                f"there are uncommitted changes; commit or reset them before {doing}",
+                kind=ErrorKind.UNCOMMITTED_CHANGES,
+            )
