@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -211,6 +213,38 @@ def test_listing_is_stable_while_the_session_changes(base: NodeTable) -> None:
     put(changes, base, "/g/x", array_json((9,)))
     put(changes, base, "/zz", group_json())
     assert {*first, *(node.path for node in listing)} >= {"/", "/a", "/b", "/g", "/g/x", "/g/h", "/g-1"}
+
+
+def test_reading_while_another_thread_writes(base: NodeTable) -> None:
+    """A reader without a lock sees, in order, every node that was written before it looked."""
+    changes, written = ChangeSet(), list[str]()
+
+    def write() -> None:
+        for number in range(400):
+            path = f"/g/n{number:03}"
+            put(changes, base, path, group_json())
+            put(changes, base, "/a", array_json((number + 1,)))
+            written.append(path)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(write)
+            while not done.done():
+                before = list(written)
+                shown = [node.path for node in changes.children("/g", base)]
+                assert shown == sorted(shown)
+                assert {*before, "/g/x", "/g/h"} <= set(shown)
+                shape = len(written)
+                node = changes.node("/a", base)
+                assert node is not None
+                assert node.array is not None
+                assert node.array.shape >= (shape,)
+                assert node.array.manifests == MANIFESTS
+            done.result()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 NAMES = ["a", "b", "a-", "ab", "é", "0"]
