@@ -136,7 +136,11 @@ class VersionControl:
 
     @classmethod
     async def open(cls: type[S], *args: Any, **kwargs: Any) -> S:
-        """As `open_or_create`, for zarr, which awaits it."""
+        """As `open_or_create`, for zarr, which awaits it. With ``store``, opens that session's store."""
+        if "store" in kwargs:
+            opened = cls(*args, **kwargs)
+            await opened._open()  # type: ignore[attr-defined]
+            return opened
         names = ("storage", "read_only", "config")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         if "storage" not in given:
