@@ -1,0 +1,1 @@
+"""The same repositories in icechunk-core and in Icechunk itself."""
