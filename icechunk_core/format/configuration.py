@@ -131,6 +131,11 @@ class CachingConfig(ConfigNode):
     num_bytes_attributes: int | None = integer(64)
     num_bytes_chunks: int | None = integer(64)
 
+    @staticmethod
+    def default() -> CachingConfig:
+        """A configuration that sets nothing."""
+        return CachingConfig()
+
 
 @define
 class RepoUpdateRetryConfig(ConfigNode):

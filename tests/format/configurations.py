@@ -144,7 +144,6 @@ split_configs = st.builds(
     ManifestSplittingConfig.from_dict,
     st.dictionaries(splits, st.dictionaries(dims, st.integers(1, 2**32 - 1), max_size=3), max_size=3),
 )
-options = st.dictionaries(texts.filter(lambda key: key != "headers" and "\0" not in key), texts, max_size=2)
 plain_keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 s3_options = st.builds(
     S3Options,
@@ -157,15 +156,17 @@ s3_options = st.builds(
     st.booleans(),
     st.none() | st.sampled_from(ChecksumAlgorithm),
 )
-Options = st.none() | options.filter(bool)
+options = st.none() | st.dictionaries(
+    plain_keys.filter(lambda key: key != "headers"), texts, min_size=1, max_size=2
+)
 stores = (
     st.builds(ObjectStoreConfig.InMemory)
     | st.builds(ObjectStoreConfig.LocalFileSystem, texts)
     | st.builds(ObjectStoreConfig.S3, s3_options)
     | st.builds(ObjectStoreConfig.S3Compatible, s3_options)
-    | st.builds(ObjectStoreConfig.Gcs, Options)
-    | st.builds(ObjectStoreConfig.Azure, Options)
-    | st.builds(ObjectStoreConfig.Http, Options, Options)
+    | st.builds(ObjectStoreConfig.Gcs, options)
+    | st.builds(ObjectStoreConfig.Azure, options)
+    | st.builds(ObjectStoreConfig.Http, options, options)
 )
 u16 = st.none() | st.integers(0, 2**16 - 1)
 u64 = st.none() | st.integers(0, 2**64 - 1)
