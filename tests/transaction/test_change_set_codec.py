@@ -141,6 +141,7 @@ def test_damaged_bytes_never_crash(data: st.DataObject) -> None:
         lambda t: t["chunks"].append([bytes(8), 1, 2, bytes(8), b"\x03\x03", b"", b"", b"", b"", []]),
         lambda t: t["chunks"].append([bytes(8), 1, 1, bytes(4), b"\x09", b"", b"", b"", b"", []]),
         lambda t: t["chunks"].append([bytes(8), 0, 1, b"", b"\x00", b"", b"\xff" * 8, b"", b"x", []]),
+        lambda t: t["chunks"].append([bytes(8), 0, 1, b"", b"\x00", b"", bytes(8), b"", b"x", []]),
         lambda t: t["chunks"].append([bytes(8), 0, 1 << 39, b"", b"", b"", b"", b"", b"", []]),
         lambda t: t.pop("chunks"),
         lambda t: t.update(moved=[["/q"]]),

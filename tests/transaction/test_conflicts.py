@@ -107,6 +107,7 @@ CASES = {
         ((T.NewNodeConflictsWithExistingNode, "/n", None),),
     ),
     "replaced what they deleted": Case((delete("/a"), write("/a", array_json(v=1))), (delete("/a"),)),
+    "replaced what they left alone": Case((delete("/a"), write("/a", array_json(v=1))), (chunk("/b", 0),)),
     "made a node in their array": Case(
         (write("/w/v/n", array_json()),),
         (write("/w", array_json()),),

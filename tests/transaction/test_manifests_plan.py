@@ -196,6 +196,19 @@ def test_overlapping_manifests_keep_their_meaning() -> None:
     assert content(built(plan, store), store) == expected
 
 
+def test_overlapping_manifests_keep_their_order() -> None:
+    """Cutting the first of two overlapping manifests must not let the second one be asked first."""
+    first = ChunkRefs.from_items(1, {(0,): inline("first"), (3,): inline("cut off")})
+    second = ChunkRefs.from_items(1, {(0,): inline("hidden")})
+    store = {object_id(1): first, object_id(2): second}
+    manifests = (ManifestRef(object_id(1), ((0, 4),)), ManifestRef(object_id(2), ((0, 1),)))
+    base = NodeTable.from_nodes([array(1, "/a", (4,), manifests)])
+    changes = ChangeSet()
+    put(changes, base, "/a", array_json((2,)))
+    plan = only(plan_manifests(changes, base))
+    assert content(built(plan, store), store) == {(0,): inline("first")}
+
+
 def test_plans_do_not_follow_later_writes() -> None:
     """A plan stays what it was when the session goes on, so that plans of two tries can be compared."""
     changes, base = ChangeSet(), NodeTable.from_nodes([array(1, "/a")])
