@@ -44,6 +44,7 @@ MIN_COPIED = 24
 """Fewer tables than this are decoded and encoded faster than copied."""
 _MAX_WASTE = 2
 _ALWAYS_COPIED = 4096
+_SMALLEST_TABLE = 8
 _BASE_BUDGET = 1 << 20
 _BUDGET_FACTOR = 16
 
@@ -151,13 +152,15 @@ class TableVector:
     positions: Positions
     name: str
     octets: Octets = field(init=False, repr=False)
-    _offsets: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _offsets: npt.NDArray[np.uint16] = field(init=False, repr=False)
     _vtables: Positions = field(init=False, repr=False)
     _lengths: npt.NDArray[np.int64] = field(init=False, repr=False)
     _sizes: npt.NDArray[np.int64] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.octets = np.frombuffer(self.data, np.uint8)
+        if len(self.positions) * _SMALLEST_TABLE > len(self.data):
+            self.fail("more tables than there is room for")
         self._check(self.positions, 4)
         self._vtables = self.positions - self._gather(self.positions, 4).view("<i4")[:, 0]
         self._check(self._vtables, 4)
@@ -169,10 +172,10 @@ class TableVector:
             self.fail("invalid vtable")
         self._offsets = self._read_slots()
 
-    def _read_slots(self) -> npt.NDArray[np.int64]:
+    def _read_slots(self) -> npt.NDArray[np.uint16]:
         """The offset of each slot in its table, one row per table; 0 for absent ones."""
         counts = np.minimum((self._lengths - 4) >> 1, _MAX_SLOTS)
-        slots = np.zeros((len(counts), _MAX_SLOTS), np.int64)
+        slots = np.zeros((len(counts), _MAX_SLOTS), np.uint16)
         width = int(counts.max(initial=0))
         if width:
             # Vtables with fewer slots are padded with what follows them, which is then masked.

@@ -24,9 +24,9 @@ MAX_PAYLOAD_SIZE = 2**31
 """No FlatBuffers payload is larger, in bytes."""
 
 # What a file may expand to, so that a few bytes cannot claim gigabytes. Real metadata compresses 2 to 100
-# times; the extreme that the format allows, manifests of constant inline chunks, about 3000 times.
-_MAX_EXPANSION = 4096
-_ALWAYS_ALLOWED = 64 * 2**20
+# times; the extreme that the format allows, manifests of constant inline chunks of 64 KiB, about 8000 times.
+_MAX_EXPANSION = 8192
+_ALWAYS_ALLOWED = 32 * 2**20
 _MAX_WINDOW = 2**27
 _STEP = 4 * 2**20
 
@@ -105,7 +105,7 @@ def unseal(
     name
         What errors call the object, normally its key.
     max_size
-        Largest payload to accept, in bytes. Besides that, a payload over 64 MiB may not be more than 4096
+        Largest payload to accept, in bytes. Besides that, a payload over 32 MiB may not be more than 8192
         times the compressed size.
 
     Raises
