@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from icechunk_core.drive import wait_for
 
 __all__ = ["LoadingCache"]
 
 V = TypeVar("V")
+
+
+_caches: WeakSet[LoadingCache[Any]] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Whoever was loading, or held a lock, is a thread of the parent.
+    for cache in _caches:
+        cache.forget_flights()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _LeaderGone(Exception):
@@ -42,6 +57,12 @@ class LoadingCache(Generic[V]):
         self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
         self._weight = 0
         self._flights: dict[Hashable, Future[V]] = {}
+        _caches.add(self)
+
+    def forget_flights(self) -> None:
+        """Start over without the loads of other threads: for a forked child."""
+        self._lock = threading.Lock()
+        self._flights = {}
 
     def peek(self, key: Hashable) -> V | None:
         """The value if it is cached."""

@@ -90,11 +90,12 @@ class VirtualChunks:
         if not best:
             raise InvalidInputError(
                 f"no virtual chunk container covers {location!r}; add one for its URL prefix to the "
-                "repository's configuration (virtual_chunk_containers)",
+                "repository's configuration (virtual_chunk_containers), or open a store of its own with a "
+                "StoreConfig that has a virtual_ref_config",
                 kind=ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK,
             )
         rest = url[len(best) :]
-        return best, rest if best.startswith("file:") else unquote(rest.split("?")[0].split("#")[0])
+        return best, unquote(rest.split("?")[0].split("#")[0])
 
     def _bucket_prefix(self, url: str) -> str:
         """``scheme://bucket/`` if any bucket of that scheme may be read, else nothing."""

@@ -10,11 +10,13 @@ import icechunk_core
 from icechunk_core.contract import Storage
 
 
-@pytest.fixture(params=["memory", "filesystem"])
+@pytest.fixture(params=["memory", "filesystem", "threaded"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """A fresh storage."""
+    """A fresh storage: two that never suspend, and one that does its I/O in threads."""
     if request.param == "memory":
         return icechunk_core.in_memory_storage()
+    if request.param == "threaded":
+        return icechunk_core.storage_from_url(f"file://{tmp_path}/repo?threaded=true")
     return icechunk_core.local_filesystem_storage(str(tmp_path / "repo"))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -13,8 +14,15 @@ import zarr
 
 import icechunk_core as ic
 from icechunk_core.contract import Storage
-from icechunk_core.drive import run_direct
+from icechunk_core.drive import run
 from icechunk_core.errors import Closed, Corrupt, PluginError, StorageConfigError, StorageFull
+
+T = TypeVar("T")
+
+
+def now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a call on a storage of any kind."""
+    return run(coroutine, may_suspend=True)
 
 
 def with_data(storage: Storage, spec_version: int = 2) -> tuple[ic.Repository, str]:
@@ -36,7 +44,7 @@ def keys(storage: Storage, prefix: str) -> list[str]:
     async def collect() -> list[str]:
         return [info.key async for info in storage.list(prefix)]
 
-    return run_direct(collect())
+    return now(collect())
 
 
 def read_all(storage: Storage) -> None:
@@ -52,9 +60,9 @@ def test_damaged_objects_are_named(storage: Storage, what: str, damage: str) -> 
     _, tip = with_data(storage)
     targets = [key for key in keys(storage, what) if what != "snapshots/" or tip in key]
     assert targets
-    data = bytes(run_direct(storage.get_range(targets[0]))[0])
+    data = bytes(now(storage.get_range(targets[0]))[0])
     broken = {"truncate": data[:-20], "garbage": os.urandom(300), "empty": b""}[damage]
-    run_direct(storage.put(targets[0], broken))
+    now(storage.put(targets[0], broken))
     with pytest.raises(Corrupt, match=targets[0]) as raised:
         read_all(storage)
     assert raised.value.object_name == targets[0]
@@ -64,10 +72,10 @@ def test_a_short_or_missing_chunk_is_named(storage: Storage) -> None:
     """A native chunk object that is too short, or gone, is `Corrupt`, not wrong data."""
     with_data(storage)
     [key] = keys(storage, "chunks/")
-    run_direct(storage.put(key, b"short"))
+    now(storage.put(key, b"short"))
     with pytest.raises(Corrupt, match=key):
         read_all(storage)
-    run_direct(storage.delete([key]))
+    now(storage.delete([key]))
     with pytest.raises(Corrupt, match=key):
         read_all(storage)
 
@@ -76,7 +84,7 @@ def test_a_missing_manifest_is_named(storage: Storage) -> None:
     """The error says which object is missing."""
     with_data(storage)
     [key] = keys(storage, "manifests/")
-    run_direct(storage.delete([key]))
+    now(storage.delete([key]))
     with pytest.raises(Corrupt, match=key):
         read_all(storage)
 
@@ -84,7 +92,7 @@ def test_a_missing_manifest_is_named(storage: Storage) -> None:
 def test_a_closed_storage(storage: Storage) -> None:
     """Everything after close is `Closed`."""
     with_data(storage)
-    run_direct(storage.close())
+    now(storage.close())
     with pytest.raises(Closed):
         ic.Repository.open(storage)
 
@@ -151,7 +159,7 @@ def test_a_status_set_elsewhere_blocks_writing(storage: Storage) -> None:
     repo, tip = with_data(storage)
     status = RepoStatus(1, 1_700_000_000_000_000, "maintenance until noon")
     history = repo._context.history
-    run_direct(history.update(lambda info: repo_updates.set_status(info, status)))  # type: ignore[attr-defined]
+    now(history.update(lambda info: repo_updates.set_status(info, status)))  # type: ignore[attr-defined]
     with pytest.raises(ic.ReadOnlyError, match="maintenance until noon"):
         repo.writable_session("main")
     with pytest.raises(ic.ReadOnlyError, match="maintenance until noon"):
