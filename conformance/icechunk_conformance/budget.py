@@ -37,7 +37,7 @@ class Budget:
     timeout: float
 
 
-SMALL = Budget("small", 5 << 20, 1_100, 4, 3, 12, 8, 60.0)
-NORMAL = Budget("normal", 24 << 20, 2_500, 6, 4, 30, 15, 180.0)
+SMALL = Budget("small", 5 << 20, 1_100, 4, 3, 18, 8, 60.0)
+NORMAL = Budget("normal", 24 << 20, 2_500, 6, 4, 40, 15, 180.0)
 LARGE = Budget("large", 160 << 20, 11_000, 8, 8, 100, 40, 900.0)
 BUDGETS = {budget.name: budget for budget in (SMALL, NORMAL, LARGE)}

@@ -76,7 +76,7 @@ def prefixed(storage: Storage, prefix: str, written: set[str]) -> Storage:
         "delete": delete,
     }
     hooks.update(_optional(storage, prefix, written))
-    return storage.with_hooks(**hooks)
+    return storage.with_hooks(None, **hooks)
 
 
 def _optional(storage: Storage, prefix: str, written: set[str]) -> dict[str, Callable[..., Any]]:

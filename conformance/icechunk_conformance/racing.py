@@ -9,38 +9,62 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
-import random
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeAlias
 
 from icechunk_conformance.target import Target
+from icechunk_core.clock import SystemClock
 from icechunk_core.contract import Storage
+from icechunk_core.ids import SystemIds
 
 __all__ = ["Racer", "amplified", "race"]
 
 Part: TypeAlias = "Callable[[Storage, Racer], Awaitable[Any]]"
 
 SWITCH_INTERVAL = 1e-5
-GIVE_WAY = 0.06
+GIVE_WAY = 0.2
 """Probability of giving way at a line of the backend."""
 
 
-class Racer:
-    """One contender: its number, and a place to let others go first."""
+def _chances(seed: int) -> Iterator[float]:
+    """Numbers in [0, 1) that look random: cheap, repeatable, and a thread's own."""
+    state = seed * 2654435761 % 2**32 or 1
+    while True:
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        yield state / 2**32
 
-    def __init__(self, number: int) -> None:
+
+class Racer:
+    """One contender.
+
+    Attributes
+    ----------
+    number
+        Its number, from 0.
+    contenders
+        How many take part.
+    """
+
+    def __init__(self, number: int, contenders: int, barrier: threading.Barrier | None = None) -> None:
         self.number = number
-        self._random = random.Random(number)
+        self.contenders = contenders
+        self._barrier = barrier
+        self._chance = _chances(number)
+
+    def together(self) -> None:
+        """Wait for all contenders, where they run in threads: a round begins at one moment."""
+        if self._barrier is not None:
+            self._barrier.wait()
 
     async def turn(self) -> None:
         """Give way now and then, so that schedules differ from round to round."""
-        if self._random.random() < 0.3:
+        if next(self._chance) < 0.3:
             await asyncio.sleep(0)
 
 
@@ -56,28 +80,32 @@ def quick_switching() -> Iterator[None]:
 
 
 def backend_files(storage: Storage) -> frozenset[str]:
-    """The source files (folder) of the backend's own code; empty where it cannot be told."""
-    found: set[str] = set()
+    """The source files of the backend's own package; none where it cannot be told."""
+    modules: set[str] = set()
     for name in ("put", "get_range"):
         function = inspect.unwrap(storage.hook(name))
         owner = getattr(function, "__self__", None)
         classes = type(owner).__mro__ if owner is not None else ()
-        for module in {function.__module__, *(cls.__module__ for cls in classes)}:
-            path = getattr(sys.modules.get(module), "__file__", None)
-            if path and not module.startswith(("icechunk_core", "builtins")):
-                found.add(path)
-    return frozenset(found)
+        modules.update({function.__module__, *(each.__module__ for each in classes)})
+    for package in {name.partition(".")[0] for name in modules} - {"icechunk_conformance"}:
+        modules.update(name for name in list(sys.modules) if name.startswith(package + "."))
+    paths = (
+        getattr(sys.modules.get(name), "__file__", None)
+        for name in modules
+        if name.partition(".")[0] not in ("icechunk_core", "builtins")
+    )
+    return frozenset(path for path in paths if path)
 
 
 def amplified(files: frozenset[str], seed: int) -> None:
     """Make this thread give way at random lines of those files."""
     if not files or sys.gettrace() is not None:
         return
-    chance = random.Random(seed).random
+    chances, pause = _chances(seed), SystemClock().sleep
 
     def line(frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line" and chance() < GIVE_WAY:
-            time.sleep(chance() * 2e-4)
+        if event == "line" and next(chances) < GIVE_WAY:
+            pause(next(chances) * 2e-4)
         return line
 
     def call(frame: FrameType, event: str, argument: Any) -> Any:
@@ -99,17 +127,17 @@ async def race(target: Target, parts: Sequence[Part], *, share: bool = False) ->
     first = await target.client()
     clients = [first if share else await target.client() for _ in parts]
     files = backend_files(target.location.origin)
-    barrier = threading.Barrier(len(parts))
+    barrier = threading.Barrier(len(parts), timeout=target.budget.timeout)
     results: list[Any] = [None] * len(parts)
     failures: list[BaseException] = []
-    seed = int.from_bytes(os.urandom(4), "big")
+    seed = int(SystemIds().uniform() * 2**31)
 
     def contend(number: int) -> None:
         async def run() -> Any:
-            barrier.wait(target.budget.timeout)
+            barrier.wait()
             amplified(files, seed + number)
             try:
-                return await parts[number](clients[number], Racer(number))
+                return await parts[number](clients[number], Racer(number, len(parts), barrier))
             finally:
                 sys.settrace(None)
 

@@ -38,7 +38,6 @@ from icechunk_core.contract.keys import check_key
 from icechunk_core.errors import (
     AlreadyExists,
     Closed,
-    IcechunkError,
     InvalidKey,
     NotFound,
     ReadOnly,
@@ -179,7 +178,7 @@ class ReferenceStorage:
     def remove(self, key: str) -> None:
         self.place.objects.pop(key, None)
 
-    def error(self, kind: type[StorageError], message: str, key: str) -> IcechunkError:
+    def error(self, kind: type[StorageError], message: str, key: str) -> StorageError:
         return kind(message, key=key)
 
     async def write(

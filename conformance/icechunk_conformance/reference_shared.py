@@ -1,12 +1,13 @@
-"""The reference storage between processes: its objects are in an SQLite file."""
+"""The reference storage between processes: a file per object, and one lock file."""
 
 from __future__ import annotations
 
 import atexit
+import hashlib
+import itertools
 import os
 import pickle
 import shutil
-import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator, MutableMapping
@@ -19,103 +20,97 @@ from icechunk_conformance.reference import REFERENCE, Entry, Place, ReferenceCon
 from icechunk_core.contract import AtomicityScope, Capabilities, Version
 from icechunk_core.ids import SystemIds
 
-__all__ = ["SHARED", "SharedConfig", "SharedPlace", "SharedStorage"]
+__all__ = ["SHARED", "FileLock", "SharedConfig", "SharedObjects", "SharedPlace", "SharedStorage"]
 
 SHARED = evolve(REFERENCE, atomicity=AtomicityScope.PROCESS, fork_safe=True)
 
 
-class Connections:
-    """A connection per process and thread: SQLite's must not cross a fork."""
+class FileLock:
+    """One holder among all threads and processes; may be entered again by the thread that holds it."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self._local = threading.local()
-
-    def get(self) -> sqlite3.Connection:
-        """This thread's connection, in this process."""
-        if getattr(self._local, "pid", None) != os.getpid():
-            # What a forked child inherited is kept, unused: closing it would touch the parent's locks.
-            self._local.inherited = getattr(self._local, "connection", None)
-            self._local.connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self._local.connection.execute("PRAGMA synchronous=OFF")
-            self._local.connection.execute(
-                "CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, entry BLOB)"
-            )
-            self._local.pid = os.getpid()
-        connection: sqlite3.Connection = self._local.connection
-        return connection
-
-
-class Transaction:
-    """Holds the database's write lock; may be entered again by the thread that holds it."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-        self._depth = threading.local()
+        self._path = path
+        self._held = threading.local()
 
     def __enter__(self) -> None:
-        depth = getattr(self._depth, "value", 0)
+        import fcntl
+
+        depth = getattr(self._held, "depth", 0)
         if depth == 0:
-            self._connections.get().execute("BEGIN IMMEDIATE")
-        self._depth.value = depth + 1
+            self._held.file = os.open(self._path, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(self._held.file, fcntl.LOCK_EX)
+        self._held.depth = depth + 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._depth.value -= 1
-        if self._depth.value == 0:
-            self._connections.get().execute("COMMIT")
+        import fcntl
+
+        self._held.depth -= 1
+        if self._held.depth == 0:
+            # Said explicitly: a child forked meanwhile has the same open file, and never closes it.
+            fcntl.flock(self._held.file, fcntl.LOCK_UN)
+            os.close(self._held.file)
 
 
 class SharedObjects(MutableMapping[str, Entry]):
-    """The objects, as a mapping."""
+    """The objects of a folder, as a mapping; each is replaced as a whole."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._count = itertools.count()
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self._folder, hashlib.sha256(key.encode()).hexdigest())
 
     def __getitem__(self, key: str) -> Entry:
-        row = self._connections.get().execute("SELECT entry FROM objects WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise KeyError(key)
-        entry: Entry = pickle.loads(row[0])
+        try:
+            with open(self._path(key), "rb") as file:
+                entry: Entry = pickle.load(file)
+        except FileNotFoundError:
+            raise KeyError(key) from None
         return entry
 
     def __setitem__(self, key: str, entry: Entry) -> None:
-        data = pickle.dumps(entry)
-        self._connections.get().execute("INSERT OR REPLACE INTO objects VALUES (?, ?)", (key, data))
+        temporary = f"{self._path(key)}.{os.getpid()}-{threading.get_ident()}-{next(self._count)}.tmp"
+        with open(temporary, "wb") as file:
+            pickle.dump(entry, file)
+        os.replace(temporary, self._path(key))
 
     def __delitem__(self, key: str) -> None:
-        if not self._connections.get().execute("DELETE FROM objects WHERE key = ?", (key,)).rowcount:
-            raise KeyError(key)
+        try:
+            os.unlink(self._path(key))
+        except FileNotFoundError:
+            raise KeyError(key) from None
 
     def __iter__(self) -> Iterator[str]:
-        rows = self._connections.get().execute("SELECT key FROM objects").fetchall()
-        return iter([key for (key,) in rows])
+        for name in os.listdir(self._folder):
+            if "." not in name:
+                with open(os.path.join(self._folder, name), "rb") as file:
+                    yield pickle.load(file).info.key
 
     def __len__(self) -> int:
-        count: int = self._connections.get().execute("SELECT count(*) FROM objects").fetchone()[0]
-        return count
+        return sum("." not in name for name in os.listdir(self._folder))
 
 
 class SharedPlace(Place):
-    """A place in a file, for any number of processes."""
+    """A place in a folder, for any number of processes."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, folder: str) -> None:
         super().__init__()
-        connections = Connections(path)
-        self.objects = SharedObjects(connections)
-        self.lock = Transaction(connections)
+        self.objects = SharedObjects(folder)
+        self.lock = FileLock(os.path.join(folder, ".lock"))
 
     def version(self) -> Version:
         return Version(SystemIds().write_id())
 
 
-_opened: dict[str, SharedPlace] = {}
+_opened: dict[str, Place] = {}
 
 
 @frozen
 class SharedConfig(ReferenceConfig):
-    """The file of a shared place."""
+    """The folder of a shared place."""
 
     PLACE: ClassVar[type[SharedPlace]] = SharedPlace
 
@@ -123,7 +118,7 @@ class SharedConfig(ReferenceConfig):
     def new_place(cls) -> str:
         folder = tempfile.mkdtemp(prefix="conformance-reference-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return os.path.join(folder, "objects.sqlite")
+        return folder
 
     def place(self) -> Place:
         return _opened.setdefault(self.name, self.PLACE(self.name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from attrs import field, frozen
 from icechunk_conformance.registry import GROUPS, GROUPS_TO_COME, Check
 from icechunk_core.contract import Capabilities
 
-__all__ = ["Level", "Report", "Result", "Status"]
+__all__ = ["CONSEQUENCES", "Level", "Report", "Result", "Status", "meaning_of"]
 
 
 class Status(enum.StrEnum):
@@ -56,7 +56,8 @@ _MEANING = {
     Level.NONE: "Do not keep a repository on it: what is written may not be what is read.",
     Level.READ: "Objects are stored and read correctly. Do not write to a repository on it with anything "
     "that you could not write again.",
-    Level.SINGLE_WRITER: "One process at a time may write to a repository on it. Several at once can lose commits.",
+    Level.SINGLE_WRITER: "One process at a time may write to a repository on it. "
+    "Several at once can lose commits.",
     Level.COMMIT_SAFE: "Any number of writers may commit to a repository on it at the same time; a commit "
     "that was acknowledged is in the history.",
     Level.PRODUCTION: "Commit-safe, and also under faults of the transport, cancellation and power loss.",
@@ -68,9 +69,15 @@ CONSEQUENCES = {
     "D": "garbage collection and expiry decide by listings: they could miss objects, or delete live ones",
     "E": "a commit could overwrite another one that it never saw",
     "F": "concurrent commits could be acknowledged and lost",
-    "I": "interrupted or multi-threaded programs (zarr runs a loop of its own) could hang or leave half-written objects",
+    "I": "interrupted or multi-threaded programs (zarr runs a loop of its own) could hang, "
+    "or leave half-written objects",
     "J": "dask, multiprocessing and other workers could fail, or credentials could end up in logs",
 }
+
+
+def meaning_of(level: Level) -> str:
+    """What a storage of that level may be used for."""
+    return _MEANING[level]
 
 
 @frozen
@@ -91,6 +98,10 @@ class Result:
     seconds: float = 0.0
 
 
+def _results(results: Iterable[Result]) -> tuple[Result, ...]:
+    return tuple(results)
+
+
 @frozen
 class Report:
     """The results of a run.
@@ -105,7 +116,7 @@ class Report:
 
     storage: str
     capabilities: Capabilities
-    results: Sequence[Result] = field(converter=tuple)
+    results: tuple[Result, ...] = field(converter=_results)
     budget: str
     complete: bool = True
     seconds: float = 0.0

@@ -54,10 +54,17 @@ class Location:
         configuration that are declared with ``repr=False`` are added by themselves.
     budget
         How much work to do.
+    workers
+        Processes to use, which are left running; without them the location starts its own.
     """
 
     def __init__(
-        self, opener: Callable[[], Storage], *, secrets: Sequence[str] = (), budget: Budget = SMALL
+        self,
+        opener: Callable[[], Storage],
+        *,
+        secrets: Sequence[str] = (),
+        budget: Budget = SMALL,
+        workers: WorkerPool | None = None,
     ) -> None:
         self.opener = opener
         self.budget = budget
@@ -67,7 +74,8 @@ class Location:
         self.capabilities: Capabilities = self.origin.capabilities
         self.secrets = (*secrets, *_secret_fields(self.origin.config))
         self._pickled = _pickled(self.origin)
-        self._pools: list[WorkerPool] = []
+        self._workers = workers
+        self._own_workers: WorkerPool | None = None
         self._scopes = 0
 
     @classmethod
@@ -91,9 +99,11 @@ class Location:
 
     def workers(self) -> WorkerPool:
         """Other processes, started on first use and kept for the run."""
-        if not self._pools or self._pools[-1].broken:
-            self._pools.append(WorkerPool(self.budget.processes, timeout=self.budget.timeout))
-        return self._pools[-1]
+        if self._workers is not None and not self._workers.broken:
+            return self._workers
+        if self._own_workers is None or self._own_workers.broken:
+            self._own_workers = WorkerPool(self.budget.processes, timeout=self.budget.timeout)
+        return self._own_workers
 
     def masked(self, text: str) -> str:
         """The text without secrets, for reports."""
@@ -103,9 +113,9 @@ class Location:
 
     async def cleanup(self) -> None:
         """Remove what the run wrote; stop the other processes."""
-        for pool in self._pools:
-            pool.stop()
-        self._pools.clear()
+        if self._own_workers is not None:
+            self._own_workers.stop()
+            self._own_workers = None
         if not self.capabilities.read_only:
             client = self.raw()
             keys = set(self.written)

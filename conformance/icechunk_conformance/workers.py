@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import struct
@@ -91,7 +92,8 @@ class WorkerPool:
     def stop(self) -> None:
         """End the processes."""
         for worker in self._workers:
-            _pipe(worker.stdin).close()
+            with contextlib.suppress(BrokenPipeError):
+                _pipe(worker.stdin).close()
             try:
                 worker.wait(5)
             except subprocess.TimeoutExpired:

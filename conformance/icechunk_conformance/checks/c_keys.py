@@ -23,7 +23,8 @@ async def _held_or_refused(client: Storage, keys: Sequence[str]) -> list[str]:
             continue
         except Exception as error:
             raise Failure(
-                f"put of key {key!r} must succeed or raise InvalidKey; it raised {type(error).__name__}: {error}"
+                f"put of key {key!r} must succeed or raise InvalidKey; "
+                f"it raised {type(error).__name__}: {error}"
             ) from error
         held.append(key)
     for key in held:
@@ -68,7 +69,7 @@ async def unicode_keys(target: Target) -> None:
 @check(
     "C03",
     "Composed and decomposed letters are different keys",
-    known_failure="macOS file systems treat é and e + accent as one name: the second write overwrites the first.",
+    known_failure="macOS file systems treat é and e + accent as one name: the second write wins.",
 )
 async def normalisation(target: Target) -> None:
     """Keys that look alike but differ in Unicode normalisation (NFC, NFD, compatibility forms) never
@@ -124,8 +125,9 @@ async def spaces(target: Target) -> None:
     known_failure="Path traversal: stores that join keys to a directory and let '..' leave it.",
 )
 async def invalid_keys(target: Target) -> None:
-    """The empty key, absolute keys, keys with empty, ``.`` or ``..`` segments and keys with a trailing slash
-    raise `InvalidKey` from put, get, head and delete, and write nothing, inside or outside of the location."""
+    """The empty key, absolute keys, keys with empty, ``.`` or ``..`` segments and keys with a trailing
+    slash raise `InvalidKey` from put, get, head and delete, and write nothing, inside or outside of the
+    location."""
     client = await target.client()
     await client.put("inside/object", b"x")
     wrong = ["", "/absolute", "inside//object", "inside/", "inside/./object", "./inside/object", "inside/.."]
@@ -223,8 +225,9 @@ async def prefix_of_another(target: Target) -> None:
 
 @check("C10", "In a tree, a folder is no object", requires=("!flat",))
 async def tree_keys(target: Target) -> None:
-    """In a tree key space, ``a/b`` beside an object ``a``, and ``a`` beside an object ``a/b``, are refused with
-    `InvalidKey` and change nothing. When the one in the way is deleted, the other can be written."""
+    """In a tree key space, ``a/b`` beside an object ``a``, and ``a`` beside an object ``a/b``, are
+    refused with `InvalidKey` and change nothing. When the one in the way is deleted, the other can be
+    written."""
     client = await target.client()
     await client.put("a", b"object")
     await refused(client.put("a/b", b"below"), InvalidKey, what="put of a/b below an object a")
@@ -241,8 +244,8 @@ async def tree_keys(target: Target) -> None:
 
 @check("C11", "A folder is not an object, an object not a folder")
 async def folders_are_not_objects(target: Target) -> None:
-    """Where only ``a/b`` was written, ``a`` is `NotFound` for get and head, and deleting ``a`` succeeds and leaves
-    ``a/b``. Where only ``x`` was written, ``x/y`` is `NotFound`, and deleting it leaves ``x``."""
+    """Where only ``a/b`` was written, ``a`` is `NotFound` for get and head, and deleting ``a`` succeeds
+    and leaves ``a/b``. Where only ``x`` was written, ``x/y`` is `NotFound`, and deleting it leaves ``x``."""
     client = await target.client()
     await client.put("a/b", b"1")
     await client.put("x", b"2")

@@ -12,8 +12,8 @@ from icechunk_core.contract.errors import AlreadyExists, Unsupported, VersionMis
 
 @check("E01", "IfAbsent creates", requires=("create",))
 async def creates(target: Target) -> None:
-    """A put with `IfAbsent` where nothing is writes the object and returns its version, and does so again after
-    the object was deleted."""
+    """A put with `IfAbsent` where nothing is writes the object and returns its version, and does so again
+    after the object was deleted."""
     client = await target.client()
     for body in (b"first", b"", b"after a delete"):
         version = await client.put("object", body, IF_ABSENT)
@@ -30,8 +30,8 @@ async def creates(target: Target) -> None:
     known_failure="s3rver, fauxqs and 'rclone serve s3' ignore If-None-Match: the second create overwrites.",
 )
 async def never_overwrites(target: Target) -> None:
-    """A put with `IfAbsent` over an object (an empty one too) raises `AlreadyExists` and leaves its bytes, version
-    and metadata as they were; also when another client wrote it."""
+    """A put with `IfAbsent` over an object (an empty one too) raises `AlreadyExists` and leaves its
+    bytes, version and metadata as they were; also when another client wrote it."""
     client, other = await target.client(), await target.client()
     await other.put("object", b"the first")
     await client.put("empty", b"")
@@ -48,8 +48,9 @@ async def never_overwrites(target: Target) -> None:
     requires=("update",),
 )
 async def updates(target: Target) -> None:
-    """A put with `IfVersion` of the current version succeeds, whether that version came from put, get, head or, where
-    it is given, a listing; twenty in a row form a chain in which every write has a new version."""
+    """A put with `IfVersion` of the current version succeeds, whether that version came from put, get,
+    head or, where it is given, a listing; twenty in a row form a chain in which every write has a new
+    version."""
     client = await target.client()
     version = await client.put("object", b"0")
     seen = {version.token}
@@ -75,8 +76,8 @@ async def updates(target: Target) -> None:
     known_failure="Servers that ignore If-Match: localbucket, s3rver, gcp-storage-emulator.",
 )
 async def stale_update(target: Target) -> None:
-    """A put with `IfVersion` of a version that was replaced raises `VersionMismatch` and leaves bytes, version and
-    metadata as they were; also when another client replaced it."""
+    """A put with `IfVersion` of a version that was replaced raises `VersionMismatch` and leaves bytes,
+    version and metadata as they were; also when another client replaced it."""
     client, other = await target.client(), await target.client()
     old = [await client.put("object", b"1"), await client.put("object", b"2")]
     await other.put("object", b"3", IfVersion(old[1]))
@@ -89,8 +90,8 @@ async def stale_update(target: Target) -> None:
 
 @check("E05", "IfVersion never creates", requires=("update",))
 async def update_of_nothing(target: Target) -> None:
-    """A put with `IfVersion` where nothing is raises `VersionMismatch` and creates nothing, both where nothing ever
-    was and where the object with that version was deleted."""
+    """A put with `IfVersion` where nothing is raises `VersionMismatch` and creates nothing, both where
+    nothing ever was and where the object with that version was deleted."""
     client = await target.client()
     version = await client.put("object", b"x")
     async with unchanged(client, "never", "an update of a missing object"):
@@ -115,7 +116,8 @@ async def update_of_nothing(target: Target) -> None:
     known_failure="Versions that count from 1 for each object, or hash its content, repeat after recreation.",
 )
 async def recreated(target: Target) -> None:
-    """After an object was deleted and written again, with the same bytes, the version from before is refused."""
+    """After an object was deleted and written again, with the same bytes, the version from before is
+    refused."""
     client = await target.client()
     before = await client.put("object", b"the same")
     await client.delete(["object"])
@@ -132,7 +134,7 @@ async def recreated(target: Target) -> None:
     "E07",
     "A, B, A is not A",
     requires=("update",),
-    known_failure="S3's ETag is a hash of the content: If-Match with the first A's ETag succeeds on the second A.",
+    known_failure="S3's ETag is a hash of the content: If-Match with the first A's ETag fits the second.",
 )
 async def aba(target: Target) -> None:
     """After writing A, B and A again, the first A's version is refused: somebody wrote in between."""
@@ -150,8 +152,8 @@ async def aba(target: Target) -> None:
 
 @check("E08", "Another object's version does not fit", requires=("update",))
 async def version_of_another(target: Target) -> None:
-    """The version of one object is refused for another, even with the same bytes; so is a made-up one. Neither
-    raises anything but `VersionMismatch`."""
+    """The version of one object is refused for another, even with the same bytes; so is a made-up one.
+    Neither raises anything but `VersionMismatch`."""
     client = await target.client()
     here = await client.put("here", b"same")
     there = await client.put("there", b"same")
@@ -173,8 +175,8 @@ async def version_of_another(target: Target) -> None:
 
 @check("E09", "A conditional write keeps its metadata", requires=("metadata",))
 async def conditional_metadata(target: Target) -> None:
-    """Metadata of a conditional put is there as soon as the object is, and that of a refused one is not. The engine
-    finds out by it whose write it sees."""
+    """Metadata of a conditional put is there as soon as the object is, and that of a refused one is not.
+    The engine finds out by it whose write it sees."""
     client = await target.client()
     version = None
     if target.capabilities.create:
@@ -205,8 +207,8 @@ async def conditional_metadata(target: Target) -> None:
 
 @check("E10", "Large objects are conditional too", requires=("create", "update"))
 async def large_conditional(target: Target) -> None:
-    """Conditions hold for an object of several megabytes as for a small one, given in several buffers: on servers it
-    is uploaded in parts, and the condition has to hold when they are put together."""
+    """Conditions hold for an object of several megabytes as for a small one, given in several buffers: on
+    servers it is uploaded in parts, and the condition has to hold when they are put together."""
     client = await target.client()
     body = large_body(target.budget.large_object)
     halves = [body[: len(body) // 2], body[len(body) // 2 :]]
@@ -230,8 +232,8 @@ async def large_conditional(target: Target) -> None:
     known_failure="Clients that drop the condition for stores without it, and overwrite.",
 )
 async def create_refused(target: Target) -> None:
-    """A storage that does not declare ``create`` raises `Unsupported` for `IfAbsent`, with and without an object
-    there, and writes nothing."""
+    """A storage that does not declare ``create`` raises `Unsupported` for `IfAbsent`, with and without an
+    object there, and writes nothing."""
     client = await target.client()
     async with unchanged(client, "absent", "a create"):
         await refused(client.put("absent", b"x", IF_ABSENT), Unsupported, what="a create")
@@ -244,11 +246,11 @@ async def create_refused(target: Target) -> None:
     "E12",
     "Updates that the storage does not have are refused",
     requires=("!update",),
-    known_failure="Icechunk's own escape hatch for such stores, conditional updates switched off, loses commits.",
+    known_failure="Icechunk's way out for such stores, conditional updates switched off, loses commits.",
 )
 async def update_refused(target: Target) -> None:
-    """A storage that does not declare ``update`` raises `Unsupported` for `IfVersion`, with the current version and
-    with another one, and writes nothing."""
+    """A storage that does not declare ``update`` raises `Unsupported` for `IfVersion`, with the current
+    version and with another one, and writes nothing."""
     client = await target.client()
     version = await client.put("object", b"x")
     async with unchanged(client, "object", "an update"):

@@ -1,0 +1,424 @@
+"""Group F: conditional put under contention, between threads, event loops, clients and processes.
+
+Every body is unique and names its predecessor, so that a history can be put together
+afterwards: accepted updates must form one chain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from icechunk_conformance.expect import Failure, read, same, state, verify
+from icechunk_conformance.prefixed import prefixed
+from icechunk_conformance.racing import Racer, amplified, backend_files, race
+from icechunk_conformance.registry import check
+from icechunk_conformance.target import Target
+from icechunk_core.contract import ALWAYS, IF_ABSENT, IfVersion, Storage, Version
+from icechunk_core.contract.errors import AlreadyExists, NotFound, VersionMismatch
+
+LOST_COMMITS = (
+    "Icechunk 2.3.0 on a local directory acknowledges 80 commits of 8 processes and keeps 70 to 73; "
+    "moto lets 2 to 6 of 16 racing creates win in a third of the rounds."
+)
+
+
+# --- creates -----------------------------------------------------------------
+
+
+@frozen
+class Created:
+    """What one contender saw of one raced create."""
+
+    key: str
+    body: bytes
+    version: Version | None
+    """Of its own object, if it won."""
+    seen: bytes | None
+    """What it read right after it lost."""
+
+
+async def create_each(client: Storage, racer: Racer, keys: Sequence[str]) -> list[Created]:
+    """Try to create every key, with a body of its own."""
+    outcomes = []
+    for key in keys:
+        body = f"{key} by contender {racer.number}".encode()
+        version, seen = None, None
+        racer.together()
+        try:
+            version = await client.put(key, body, IF_ABSENT)
+        except AlreadyExists:
+            try:
+                seen = await read(client, key)
+            except NotFound:
+                seen = b""
+        outcomes.append(Created(key, body, version, seen))
+        await racer.turn()
+    return outcomes
+
+
+async def judge_creates(client: Storage, outcomes: Sequence[Created]) -> None:
+    """One winner for each key, its object in place, and every loser saw it."""
+    for key in sorted({outcome.key for outcome in outcomes}):
+        contenders = [outcome for outcome in outcomes if outcome.key == key]
+        winners = [outcome for outcome in contenders if outcome.version is not None]
+        same(
+            len(winners), 1, f"number of {len(contenders)} racing creates of {key!r} that were told they won"
+        )
+        final = await state(client, key)
+        same(final and final.data, winners[0].body, f"bytes of {key!r}, against those of the winner")
+        same(final and final.version, winners[0].version, f"version of {key!r}, against the winner's")
+        for loser in contenders:
+            if loser.version is None:
+                same(
+                    loser.seen,
+                    winners[0].body,
+                    f"what a loser of the race for {key!r} read after it had lost",
+                )
+
+
+def _keys(target: Target) -> list[str]:
+    return [f"raced/{number:03d}" for number in range(target.budget.rounds)]
+
+
+async def _race_creates(target: Target, *, share: bool) -> None:
+    keys = _keys(target)
+
+    async def contend(client: Storage, racer: Racer) -> list[Created]:
+        return await create_each(client, racer, keys)
+
+    results = await race(target, [contend] * target.budget.threads, share=share)
+    await judge_creates(await target.client(), [outcome for each in results for outcome in each])
+
+
+@check(
+    "F01",
+    "Of racing creates one wins: threads",
+    requires=("create", "threads"),
+    known_failure=LOST_COMMITS,
+)
+async def creates_between_threads(target: Target) -> None:
+    """Of the creates (`IfAbsent`) that several threads try at the same time, with an event loop and a
+    client each, exactly one succeeds per key; the others get `AlreadyExists`, change nothing, and see the
+    winner's object when they look."""
+    await _race_creates(target, share=False)
+
+
+@check("F02", "Of racing creates one wins: one client in many threads", requires=("create", "threads"))
+async def creates_through_one_client(target: Target) -> None:
+    """As F01, with one client that all threads and event loops share."""
+    await _race_creates(target, share=True)
+
+
+@check("F03", "Of racing creates one wins: tasks of one event loop", requires=("create", "threads"))
+async def creates_between_tasks(target: Target) -> None:
+    """As F01, with many tasks of one event loop on one client."""
+    client = await target.client()
+    keys = _keys(target)
+    count = target.budget.threads * 2
+    jobs = [create_each(client, Racer(number, count), keys) for number in range(count)]
+    results = await asyncio.gather(*jobs)
+    await judge_creates(client, [outcome for each in results for outcome in each])
+
+
+# --- updates -----------------------------------------------------------------
+
+
+@frozen
+class Step:
+    """One accepted update: what was written over what."""
+
+    writer: int
+    id: str
+    predecessor: str
+    predecessor_version: Version
+    version: Version
+    count: int
+
+
+def step_body(id: str, predecessor: str, count: int) -> bytes:
+    """A unique body that names its predecessor."""
+    return json.dumps({"id": id, "predecessor": predecessor, "count": count}).encode()
+
+
+def parse_step(data: bytes) -> dict[str, Any]:
+    """A body of `step_body`; fails for bytes that nobody wrote."""
+    try:
+        body: dict[str, Any] = json.loads(data)
+    except ValueError:
+        raise Failure(f"read a body that nobody wrote: {data[:80]!r}") from None
+    return body
+
+
+async def increment(client: Storage, racer: Racer, key: str, increments: int) -> list[Step]:
+    """Increment the counter by compare-and-swap, again after each lost race; the accepted steps."""
+    steps: list[Step] = []
+    attempt = 0
+    while len(steps) < increments:
+        attempt += 1
+        # A refusal means that somebody else got through, which happens so many times only.
+        verify(
+            attempt < 100 + 20 * increments * racer.contenders,
+            "updates are refused again and again, although each names the version that was just read",
+        )
+        data, info = await client.get_range(key)
+        current = parse_step(bytes(data))
+        verify(info.version is not None, "get returned no version")
+        before = info.version or Version("")
+        id = f"{racer.number}-{attempt}"
+        try:
+            version = await client.put(
+                key, step_body(id, current["id"], current["count"] + 1), IfVersion(before)
+            )
+        except VersionMismatch:
+            await racer.turn()
+            continue
+        steps.append(Step(racer.number, id, current["id"], before, version, current["count"] + 1))
+    return steps
+
+
+async def judge_count(client: Storage, steps: Sequence[Step]) -> None:
+    """As many increments as were acknowledged."""
+    final = parse_step(await read(client, "counter"))
+    same(final["count"], len(steps), "value of the counter, against the number of acknowledged increments")
+
+
+async def judge_chain(client: Storage, steps: Sequence[Step], start: Version) -> None:
+    """The accepted updates form one chain from the first object to the last."""
+    after: dict[str, Step] = {}
+    for step in steps:
+        other = after.setdefault(step.predecessor, step)
+        verify(
+            other is step,
+            f"two updates of the same object were accepted: {other.id} and {step.id}, "
+            f"both over {step.predecessor}",
+        )
+    same(
+        len({step.version for step in steps}), len(steps), "number of different versions of accepted updates"
+    )
+    id, version, length = "start", start, 0
+    last: dict[int, int] = {}
+    while id in after:
+        step = after[id]
+        same(step.predecessor_version, version, f"version that update {step.id} replaced")
+        order = int(step.id.split("-")[1])
+        verify(
+            order > last.get(step.writer, 0), "the updates of one writer are not in the order it made them"
+        )
+        last[step.writer] = order
+        id, version, length = step.id, step.version, length + 1
+    same(length, len(steps), "length of the chain of updates, against the number accepted")
+    final = await state(client, "counter")
+    verify(final is not None, "the object is gone")
+    same(json.loads(final.data)["id"] if final else "", id, "the last object, against the end of the chain")
+    same(final and final.version, version, "the last version, against the end of the chain")
+
+
+async def _count_between_threads(
+    target: Target, *, share: bool = False
+) -> tuple[Storage, list[Step], Version]:
+    client = await target.client()
+    start = await client.put("counter", step_body("start", "", 0))
+
+    async def contend(own: Storage, racer: Racer) -> list[Step]:
+        return await increment(own, racer, "counter", target.budget.increments)
+
+    results = await race(target, [contend] * target.budget.threads, share=share)
+    return client, [step for steps in results for step in steps], start
+
+
+@check(
+    "F04",
+    "No acknowledged update is lost: threads",
+    requires=("update", "threads"),
+    known_failure=LOST_COMMITS,
+)
+async def increments_between_threads(target: Target) -> None:
+    """Several threads, with an event loop and a client each, increment one counter by compare-and-swap.
+    At the end it has the value that the acknowledged increments add up to."""
+    client, steps, _ = await _count_between_threads(target)
+    await judge_count(client, steps)
+
+
+@check("F05", "Accepted updates form one chain: threads", requires=("update", "threads"))
+async def chain_between_threads(target: Target) -> None:
+    """Of the same race, each accepted update names the object that it replaced: no object was replaced
+    twice, the chain from the first to the last has every accepted update, and each writer's in the order
+    it made them."""
+    client, steps, start = await _count_between_threads(target)
+    await judge_chain(client, steps, start)
+
+
+@check("F06", "Accepted updates form one chain: one client in many threads", requires=("update", "threads"))
+async def chain_through_one_client(target: Target) -> None:
+    """As F05, with one client that all threads and event loops share."""
+    client, steps, start = await _count_between_threads(target, share=True)
+    await judge_chain(client, steps, start)
+
+
+@check("F07", "Accepted updates form one chain: tasks of one event loop", requires=("update", "threads"))
+async def chain_between_tasks(target: Target) -> None:
+    """As F05, with many tasks of one event loop on one client."""
+    client = await target.client()
+    start = await client.put("counter", step_body("start", "", 0))
+    count = target.budget.threads
+    jobs = [
+        increment(client, Racer(each, count), "counter", target.budget.increments) for each in range(count)
+    ]
+    steps = [step for each in await asyncio.gather(*jobs) for step in each]
+    await judge_chain(client, steps, start)
+
+
+# --- readers -----------------------------------------------------------------
+
+
+def whole_body(writer: int, turn: int) -> bytes:
+    """A body that shows when a part of it is missing or from another one; sizes differ widely."""
+    mark = f"<{writer}.{turn}>".encode()
+    return mark * (50 + (writer * 37 + turn * 211) % 3000) + b"$" + mark
+
+
+def judge_body(data: bytes, size: int) -> None:
+    """Fail unless the bytes are one whole body, of that size."""
+    same(len(data), size, "number of bytes read, against the size reported with them")
+    head, dollar, tail = data.partition(b"$")
+    whole = bool(tail) and dollar == b"$" and head == tail * (len(head) // len(tail))
+    verify(whole, f"a reader saw a body that nobody wrote: {len(data)} bytes, beginning {data[:30]!r}")
+    writer, turn = (int(part) for part in tail.strip(b"<>").split(b"."))
+    same(
+        len(data), len(whole_body(writer, turn)), "size of a body that a reader saw, against the one written"
+    )
+
+
+async def overwrite(client: Storage, racer: Racer, turns: int, conditional: bool) -> None:
+    """Overwrite the object again and again: by compare-and-swap, or unconditionally."""
+    for turn in range(turns):
+        body = whole_body(racer.number, turn)
+        if conditional:
+            version = (await client.head("object")).version or Version("")
+            with contextlib.suppress(VersionMismatch):
+                await client.put("object", body, IfVersion(version))
+        else:
+            await client.put("object", body, ALWAYS)
+        await racer.turn()
+
+
+async def watch(client: Storage, racer: Racer, turns: int) -> None:
+    """Read the object again and again; fail when what is seen is not one whole body."""
+    for _ in range(turns):
+        data, info = await client.get_range("object")
+        judge_body(bytes(data), info.size)
+        await racer.turn()
+
+
+async def _watch_between_threads(target: Target, *, conditional: bool) -> None:
+    client = await target.client()
+    await client.put("object", whole_body(0, 0))
+    turns = target.budget.rounds * 2
+
+    async def write(own: Storage, racer: Racer) -> None:
+        await overwrite(own, racer, turns, conditional)
+
+    async def look(own: Storage, racer: Racer) -> None:
+        await watch(own, racer, turns)
+
+    count = max(2, target.budget.threads // 2)
+    await race(target, [write] * count + [look] * count)
+    await watch(client, Racer(0, 1), 1)
+
+
+@check("F08", "Readers see whole objects only: threads", requires=("threads",))
+async def readers_between_threads(target: Target) -> None:
+    """While threads overwrite an object with bodies of very different sizes, other threads that read it
+    see whole bodies that were written, never a mixture, a part or nothing."""
+    await _watch_between_threads(target, conditional=False)
+
+
+@check("F09", "Readers see whole objects only, updates: threads", requires=("update", "threads"))
+async def readers_of_updates_between_threads(target: Target) -> None:
+    """As F08, with conditional updates."""
+    await _watch_between_threads(target, conditional=True)
+
+
+# --- processes ---------------------------------------------------------------
+
+
+async def _elsewhere(
+    reopen: Callable[[], Storage],
+    prefix: str,
+    number: int,
+    contenders: int,
+    job: Callable[..., Any],
+    *arguments: Any,
+) -> Any:
+    """Run a contender in this process, with a client of its own."""
+    raw = reopen()
+    client = prefixed(raw, prefix, set())
+    amplified(backend_files(raw), number)
+    try:
+        return await job(client, Racer(number, contenders), *arguments)
+    finally:
+        sys.settrace(None)
+        await client.close()
+
+
+def _map_processes(target: Target, jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
+    reopen = target.reopener()
+    arguments = [(reopen, target.prefix, number, len(jobs), *job) for number, job in enumerate(jobs)]
+    return target.location.workers().map(_elsewhere, arguments)
+
+
+@check(
+    "F10",
+    "Of racing creates one wins: processes",
+    requires=("create", "processes"),
+    known_failure=LOST_COMMITS,
+)
+async def creates_between_processes(target: Target) -> None:
+    """As F01, between processes that share nothing but the storage."""
+    keys = _keys(target)
+    target.remember(keys)
+    outcomes: list[Created] = []
+    for start in range(0, len(keys), 3):
+        # In short rounds, so that nobody runs ahead.
+        jobs = [(create_each, keys[start : start + 3])] * target.budget.processes
+        for each in await asyncio.to_thread(_map_processes, target, jobs):
+            outcomes += each
+    await judge_creates(await target.client(), outcomes)
+
+
+@check(
+    "F11",
+    "Accepted updates form one chain: processes",
+    requires=("update", "processes"),
+    known_failure=LOST_COMMITS,
+)
+async def chain_between_processes(target: Target) -> None:
+    """As F04 and F05, between processes that share nothing but the storage: no acknowledged increment is
+    lost, no object is replaced twice."""
+    client = await target.client()
+    start = await client.put("counter", step_body("start", "", 0))
+    jobs = [(increment, "counter", target.budget.increments * 2)] * target.budget.processes
+    results = await asyncio.to_thread(_map_processes, target, jobs)
+    steps = [step for each in results for step in each]
+    await judge_count(client, steps)
+    await judge_chain(client, steps, start)
+
+
+@check("F12", "Readers see whole objects only: processes", requires=("processes",))
+async def readers_between_processes(target: Target) -> None:
+    """As F08, between processes."""
+    client = await target.client()
+    await client.put("object", whole_body(0, 0))
+    turns = target.budget.rounds * 4
+    writers = max(1, target.budget.processes // 2)
+    jobs: list[tuple[Any, ...]] = [(overwrite, turns, False)] * writers
+    jobs += [(watch, turns)] * (target.budget.processes - writers)
+    await asyncio.to_thread(_map_processes, target, jobs)
+    await watch(client, Racer(0, 1), 1)

@@ -1,0 +1,54 @@
+"""The first-party backends and the reference storages keep every promise of the suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from icechunk_conformance import Level, Location, run_suite
+from icechunk_conformance.pytest import StorageConformance
+from icechunk_conformance.reference import ReferenceStorage
+from icechunk_conformance.reference_shared import SharedStorage
+
+from tests.conformance.support import SuspendingReference
+
+
+class TestMemory(StorageConformance):
+    """Memory storage."""
+
+    url = "memory:"
+
+
+class TestFilesystem(StorageConformance):
+    """Filesystem storage, in its direct mode."""
+
+    options = ""
+
+    @pytest.fixture(scope="class")
+    def location(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Location]:
+        """A directory of its own."""
+        folder = tmp_path_factory.mktemp("objects")
+        location = Location.from_url(f"{folder.as_uri()}{self.options}", budget=self.budget)
+        yield location
+        asyncio.run(location.cleanup())
+
+
+class TestThreadedFilesystem(TestFilesystem):
+    """Filesystem storage whose operations run in threads."""
+
+    options = "?threaded=true"
+
+
+class TestReadOnlyMemory(StorageConformance):
+    """Memory storage that was opened read-only."""
+
+    url = "memory:?read_only=true"
+
+
+@pytest.mark.parametrize("backend", [ReferenceStorage, SuspendingReference, SharedStorage])
+def test_the_reference_storages_pass(backend: type[ReferenceStorage]) -> None:
+    """The storages that the gallery is derived from have no mistake of their own."""
+    report = run_suite(Location(backend.opener("a-secret-to-keep")))
+    assert [(result.check.id, result.message) for result in report.failures] == []
+    assert report.level is Level.COMMIT_SAFE

@@ -1,0 +1,68 @@
+"""The suite catches what it is for: every broken storage fails exactly the checks that it names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from icechunk_conformance import Location, Status, all_checks, run_check
+from icechunk_conformance.broken import UNCAUGHT, Broken, gallery
+from icechunk_conformance.broken.gallery import SECRET
+from icechunk_conformance.workers import WorkerPool
+
+from tests.conformance.support import GALLERY_BUDGET
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[WorkerPool]:
+    """Processes that all broken storages share."""
+    pool = WorkerPool(GALLERY_BUDGET.processes, timeout=GALLERY_BUDGET.timeout)
+    yield pool
+    pool.stop()
+
+
+def failed_checks(entry: Broken, workers: WorkerPool, only: frozenset[str] | None = None) -> set[str]:
+    """Ids of the checks that fail on it."""
+
+    async def run() -> set[str]:
+        location = Location(entry.backend.opener(SECRET), budget=GALLERY_BUDGET, workers=workers)
+        failed = set()
+        for check in all_checks():
+            if only is None or check.id in only:
+                result = await run_check(check, location)
+                if result.status is Status.FAILED:
+                    failed.add(check.id)
+        await location.cleanup()
+        return failed
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("entry", gallery(), ids=lambda entry: entry.name)
+def test_each_broken_storage_is_caught(entry: Broken, workers: WorkerPool) -> None:
+    """Every check that an entry names fails on it."""
+    assert failed_checks(entry, workers, entry.caught_by) == entry.caught_by
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", gallery(), ids=lambda entry: entry.name)
+def test_each_broken_storage_is_caught_exactly(entry: Broken, workers: WorkerPool) -> None:
+    """The checks that an entry names fail on it, and all others pass: a mistake is reported as what it is."""
+    assert failed_checks(entry, workers) == entry.caught_by
+
+
+def test_every_check_catches_something() -> None:
+    """Each check is named by an entry of the gallery, or it is said why it cannot be."""
+    caught = {id for entry in gallery() for id in entry.caught_by}
+    known = {check.id for check in all_checks()}
+    assert caught <= known
+    assert known - caught == set(UNCAUGHT)
+    assert all(len(reason) > 20 for reason in UNCAUGHT.values())
+
+
+def test_every_entry_says_what_it_does_wrong() -> None:
+    """Entries have a mistake in words and are caught by something; the gallery is not small."""
+    entries = gallery()
+    assert len(entries) >= 14
+    assert all(entry.mistake and entry.caught_by for entry in entries)

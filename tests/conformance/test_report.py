@@ -1,0 +1,114 @@
+"""Levels, verdicts and the forms in which a report is shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from attrs import evolve
+from icechunk_conformance import Level, Location, Report, Result, Status, all_checks, run_suite
+from icechunk_conformance.reference import REFERENCE, ReferenceStorage
+
+from icechunk_core.contract import AtomicityScope, Capabilities
+from tests.conformance.support import ModestReference, ReadOnlyReference, SingleWriterReference
+
+
+def report_with(failed: str, capabilities: Capabilities = REFERENCE) -> Report:
+    """A report in which all checks passed but those."""
+    results = [
+        Result(check, Status.FAILED if check.id in failed.split() else Status.PASSED, "why")
+        for check in all_checks()
+    ]
+    return Report("a storage", capabilities, results, "small")
+
+
+@pytest.mark.parametrize(
+    ("failed", "level"),
+    [
+        ("", Level.COMMIT_SAFE),
+        ("J01 I05", Level.COMMIT_SAFE),
+        ("F04", Level.SINGLE_WRITER),
+        ("E02", Level.READ),
+        ("E02 F01", Level.READ),
+        ("D05", Level.NONE),
+        ("A01", Level.NONE),
+    ],
+)
+def test_a_level_needs_all_checks_of_its_groups(failed: str, level: Level) -> None:
+    """The level is the highest whose groups have no failure; I and J count for Production only."""
+    assert report_with(failed).level is level
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "level"),
+    [
+        (evolve(REFERENCE, update=False), Level.SINGLE_WRITER),
+        (evolve(REFERENCE, atomicity=AtomicityScope.NONE), Level.SINGLE_WRITER),
+        (evolve(REFERENCE, read_only=True), Level.READ),
+    ],
+)
+def test_a_level_needs_declared_capabilities(capabilities: Capabilities, level: Level) -> None:
+    """What a storage does not declare it is not trusted with, though no check fails."""
+    assert report_with("", capabilities).level is level
+
+
+def test_the_verdict_says_what_is_not_checked() -> None:
+    """Commit-safe and Production name the groups that are not yet checked."""
+    text = "\n".join(report_with("").verdict())
+    assert "Level: Commit-safe" in text
+    assert "G (ambiguous outcomes) is not yet checked" in text
+    assert "Production is not given" in text
+
+
+def test_the_verdict_says_what_a_failure_means() -> None:
+    """Failures are named with what they mean for a repository."""
+    text = "\n".join(report_with("F04 F05").verdict())
+    assert "Failed in F (Conditional put, raced): F04, F05" in text
+    assert "acknowledged and lost" in text
+    assert "One process at a time" in text
+
+
+def test_a_partial_run_has_no_level() -> None:
+    """Some checks do not make a level."""
+    report = evolve(report_with(""), complete=False)
+    assert report.level is None
+    assert "no level is given" in "\n".join(report.verdict())
+
+
+@pytest.mark.parametrize(
+    ("backend", "level", "words"),
+    [
+        (ModestReference, Level.SINGLE_WRITER, "lacks: create, update"),
+        (SingleWriterReference, Level.SINGLE_WRITER, "lacks: update"),
+        (ReadOnlyReference, Level.READ, "read-only"),
+    ],
+)
+def test_honest_storages_pass(backend: type[ReferenceStorage], level: Level, words: str) -> None:
+    """A storage that lacks capabilities and says so passes what it is asked, and gets the level it can
+    have."""
+    report = run_suite(Location(backend.opener()))
+    assert [(result.check.id, result.message) for result in report.failures] == []
+    assert report.level is level
+    assert words in "\n".join(report.verdict())
+
+
+def test_the_text_shows_every_check_and_why_it_failed() -> None:
+    """The plain table has a line for each check; reasons follow failures, and others when asked."""
+    report = report_with("A01")
+    text = report.as_text()
+    assert all(check.id in text for check in all_checks())
+    assert "FAIL A01" in text
+    assert text.count("why") == 1
+    assert report.as_text(verbose=True).count("why") == len(all_checks())
+
+
+def test_the_json_is_complete() -> None:
+    """The document has the level, the verdict, the capabilities and a result per check."""
+    document = json.loads(report_with("F04").as_json())
+    assert document["level"] == "Single-writer"
+    assert document["passed"] is False
+    assert document["capabilities"]["atomicity"] == "thread"
+    assert document["groups_not_yet_checked"] == ["G", "H", "K", "L", "M"]
+    statuses = {each["id"]: each["status"] for each in document["checks"]}
+    assert statuses["F04"] == "failed"
+    assert len(statuses) == len(all_checks())
