@@ -9,7 +9,7 @@ from icechunk_core.format.base32 import encode
 from icechunk_core.format.layout import REPO_KEY
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotTable
 
-__all__ = ["ancestry", "as_of", "branch_tip", "is_ancestor", "own_commit_status", "tag_target"]
+__all__ = ["ancestry", "branch_tip", "is_ancestor", "own_commit_status", "tag_target"]
 
 
 def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
@@ -40,23 +40,6 @@ def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
                 object_name=REPO_KEY,
             )
         info = parent
-
-
-def as_of(table: SnapshotTable, tip: bytes, time_us: int) -> SnapshotInfo:
-    """The newest snapshot in the ancestry of ``tip`` that is not later than ``time_us`` (µs since 1970).
-
-    Raises
-    ------
-    SnapshotNotFoundError
-        ``no-snapshot-at-time`` if all are later.
-    """
-    for info in ancestry(table, tip):
-        if info.flushed_at <= time_us:
-            return info
-    raise SnapshotNotFoundError(
-        f"no snapshot in the ancestry of {encode(tip)} is as old as the time asked for",
-        kind=ErrorKind.NO_SNAPSHOT_AT_TIME,
-    )
 
 
 def _parents(table: SnapshotTable, tip: bytes) -> Iterator[bytes]:

@@ -46,16 +46,6 @@ def test_broken_ancestry_is_corrupt(parents: tuple[int, ...]) -> None:
     assert not history.is_ancestor(table(*parents), object_id(50), object_id(1))
 
 
-def test_as_of() -> None:
-    """The newest ancestor that is not later; the exact time counts; before the first there is none."""
-    chain = table(None, 1, 2)
-    found = [history.as_of(chain, object_id(3), time).id for time in (300, 299, 200, 10_000)]
-    assert found == [object_id(3), object_id(2), object_id(2), object_id(3)]
-    with pytest.raises(SnapshotNotFoundError) as raised:
-        history.as_of(chain, object_id(3), 99)
-    assert raised.value.kind == ErrorKind.NO_SNAPSHOT_AT_TIME
-
-
 @given(st.lists(st.integers(0, 20), max_size=15), st.integers(0, 15), st.integers(0, 15))
 def test_is_ancestor_agrees_with_ancestry(choices: list[int], one: int, two: int) -> None:
     """`is_ancestor` says what walking the ancestry says, in any tree."""
