@@ -142,7 +142,10 @@ class VirtualChunks:
         """
         start, end = (0, ref.length) if byte_range is None else resolve_range(byte_range, ref.length)
         prefix, key = self.resolve(ref.location)
-        storage = self._storage(prefix, ref.location)
+        try:
+            storage = self._storage(prefix, ref.location)
+        except StorageError as error:  # for example its plugin is missing
+            raise _cannot_fetch(ref, error.message) from error
         wanted = Range(ref.offset + start, ref.offset + end)
         try:
             if self._direct and storage.may_suspend:

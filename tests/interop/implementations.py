@@ -29,7 +29,9 @@ def load_peer() -> Any:
 def create(ic: Any, root: Path, *, spec_version: int = 2, **options: Any) -> Any:
     """A new repository in a directory."""
     return ic.Repository.create(
-        ic.local_filesystem_storage(str(root)), spec_version=getattr(ic.SpecVersion, f"v{spec_version}"), **options
+        ic.local_filesystem_storage(str(root)),
+        spec_version=getattr(ic.SpecVersion, f"v{spec_version}"),
+        **options,
     )
 
 

@@ -21,6 +21,7 @@ from tests.interop.implementations import (
     open_repo,
     put,
 )
+from tests.interop.nodes import GROUP, array_json
 
 Pair = tuple[Any, Any]
 
@@ -30,19 +31,6 @@ def agree(pair: Pair, root: Path) -> dict[str, Any]:
     seen = [everything(open_repo(ic, root)) for ic in pair]
     assert seen[0] == seen[1]
     return seen[0]
-
-
-def array_json(shape: tuple[int, ...], chunks: tuple[int, ...], **more: str) -> bytes:
-    attributes = more.get("attributes", "{}")
-    return (
-        '{"zarr_format":3,"node_type":"array","shape":%s,"data_type":"uint8","chunk_grid":{"name":"regular",'
-        '"configuration":{"chunk_shape":%s}},"chunk_key_encoding":{"name":"default","configuration":'
-        '{"separator":"/"}},"fill_value":0,"codecs":[{"name":"bytes"}],"attributes":%s}'
-        % (list(shape), list(chunks), attributes)
-    ).encode()
-
-
-GROUP = b'{"zarr_format":3,"node_type":"group"}'
 
 
 def test_groups_arrays_and_chunks(pair: Pair, spec_version: int, tmp_path: Path) -> None:
@@ -190,9 +178,7 @@ def test_amend_and_flush(pair: Pair, tmp_path: Path) -> None:
     views = [contents(open_repo(ic, root).readonly_session(snapshot_id=flushed).store) for ic in pair]
     assert views[0] == views[1]
     assert "x/c/0" not in views[0]
-    diffs = [
-        open_repo(ic, root).diff(from_snapshot_id=base, to_branch="main").updated_chunks for ic in pair
-    ]
+    diffs = [open_repo(ic, root).diff(from_snapshot_id=base, to_branch="main").updated_chunks for ic in pair]
     assert diffs[0] == diffs[1] == {"/x": [[1], [2], [3]]}
 
 
@@ -216,12 +202,12 @@ def test_rebase_over_the_others_commit(pair: Pair, spec_version: int, tmp_path: 
     mine.commit("mine")
     with pytest.raises(first.RebaseFailedError):
         clashing.commit("clash", rebase_with=first.ConflictDetector())
-    clashing.rebase(
-        first.BasicConflictSolver(on_chunk_conflict=first.VersionSelection.UseOurs)
-    )
+    clashing.rebase(first.BasicConflictSolver(on_chunk_conflict=first.VersionSelection.UseOurs))
     clashing.commit("solved")
     seen = agree(pair, root)
-    assert {key: value for key, value in seen["contents"][seen["branches"]["main"]].items() if "/c/" in key} == {
+    assert {
+        key: value for key, value in seen["contents"][seen["branches"]["main"]].items() if "/c/" in key
+    } == {
         "x/c/0": b"m",
         "x/c/1": b"m",
     }

@@ -51,7 +51,9 @@ def test_both_continue_a_vector(name: str, tmp_path: Path, peer: Any) -> None:
     if name == "v21-long":  # 1,200 versions: the latest are enough
         ours, theirs = open_repo(OURS, root), open_repo(peer, root)
         assert history(ours, branch="main") == history(theirs, branch="main")
-        assert contents(ours.readonly_session("main").store) == contents(theirs.readonly_session("main").store)
+        assert contents(ours.readonly_session("main").store) == contents(
+            theirs.readonly_session("main").store
+        )
     else:
         assert everything(open_repo(OURS, root)) == everything(open_repo(peer, root))
     new = history(open_repo(peer, root), branch="main")
