@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
-from icechunk_core.format import base32, layout
+from icechunk_core.format import base32, flexbuffers, layout
+from icechunk_core.format._flat_reader import FlatBuffer
 from icechunk_core.format.config_codec import (
     decode_config_flexbuffers,
     decode_config_yaml,
@@ -184,6 +185,19 @@ def test_copied_and_rewritten_snapshots_agree(info: RepoInfo) -> None:
     rebuilt = attrs.evolve(info, snapshots=SnapshotTable.from_infos(info.snapshots))
     copied = decode_repo_info(encode_repo_info(info), name="copied")
     assert decode_repo_info(encode_repo_info(rebuilt), name="rebuilt") == copied == info
+
+
+def test_metadata_values_are_written_alike(vector: Vector) -> None:
+    """Every metadata value that the library wrote is encoded here to the same bytes."""
+    payload = unseal(vector.read("repo"), FileType.REPO_INFO, name="repo")[1]
+    root = FlatBuffer(payload, name="repo").root()
+    items = root.optional_tables(6) or []
+    for snapshot in root.tables(4):
+        items += snapshot.optional_tables(4) or []
+    documents = [item.byte_vector(1) for item in items]
+    assert documents
+    for document in documents:
+        assert flexbuffers.encode(flexbuffers.decode(document, name="repo")) == document
 
 
 def test_stored_configuration(info: RepoInfo) -> None:
