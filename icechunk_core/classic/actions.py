@@ -99,7 +99,8 @@ class ClassicActions:
                 kind=ErrorKind.NOT_ON_BRANCH,
             )
         target = base32.decode(to_snapshot)
-        await state.context.history.reset_branch(state.branch, target, None)
+        # Only from where this store has seen it: a commit that others made meanwhile is not thrown away.
+        await state.context.history.reset_branch(state.branch, target, state.base.id)
         await self._show(target, state.branch)
 
     async def tag(self, name: str, snapshot_id: str) -> None:

@@ -31,6 +31,10 @@ class ClassicControl:
     def must_have_container(self, requested: bool) -> bool:
         return False
 
+    @property
+    def how_to_write(self) -> str:
+        return "allow writing with set_writeable()"
+
     def version_control(self, session: StoreSession) -> VersionControlActions:
         return ClassicActions(cast(SessionState, session))
 

@@ -138,5 +138,15 @@ class StorageConfig:
 
 
 def s3_credentials_of(given: AnyS3Credential | S3StaticCredentials) -> AnyS3Credential:
-    """Credentials in the form that backends take."""
-    return S3Credentials.Static(given) if isinstance(given, S3StaticCredentials) else given
+    """Credentials in the form that backends take.
+
+    Raises
+    ------
+    StorageConfigError
+        If it is something else; the message does not show what.
+    """
+    if isinstance(given, S3StaticCredentials):
+        return S3Credentials.Static(given)
+    if not isinstance(given, S3Credentials):
+        raise StorageConfigError(f"'credentials' must be S3Credentials, not {type(given).__name__}")
+    return given

@@ -12,6 +12,7 @@ from icechunk_core.classic.storage_config import s3_credentials_of
 from icechunk_core.contract.credentials import AnyS3Credential, S3Credentials, S3StaticCredentials
 from icechunk_core.errors import StorageConfigError
 from icechunk_core.format.configuration import RepositoryConfig
+from icechunk_core.storage._options import checked_endpoint, checked_text
 
 __all__ = ["StoreConfig", "VirtualRefConfig"]
 
@@ -41,11 +42,9 @@ class VirtualRefConfig:
         region: str | None = None
 
         def __attrs_post_init__(self) -> None:
-            url = self.endpoint_url
-            if url is not None and not url.startswith(("http://", "https://")):
-                raise StorageConfigError(f"'endpoint_url' must begin with https:// or http://, not {url!r}")
-            if url is not None and url.startswith("http://") and not self.allow_http:
-                raise StorageConfigError("'endpoint_url' is plain http; pass allow_http=True to allow that")
+            checked_endpoint("endpoint_url", self.endpoint_url, allow_http=bool(self.allow_http))
+            if self.region is not None:
+                checked_text("region", self.region)
 
         def options(self) -> dict[str, Any]:
             """Options of the S3 backend."""
@@ -101,13 +100,18 @@ class StoreConfig:
     Parameters
     ----------
     get_partial_values_concurrency
-        Requests at once when several keys are read in one call.
+        Values read at once by one call of ``get_partial_values`` (default 10).
     inline_chunk_threshold_bytes
         Chunks up to this size are stored in the manifest (default 512).
     unsafe_overwrite_refs
         Accepted for compatibility; it has no effect on the formats that are written today.
     virtual_ref_config
-        How virtual refs are read.
+        How virtual refs are read. Without it they are written, not read.
+
+    Raises
+    ------
+    InvalidInputError, StorageConfigError
+        If a value is out of range or of another type; both are a `ValueError`.
     """
 
     def __init__(
@@ -121,6 +125,10 @@ class StoreConfig:
         self.inline_chunk_threshold_bytes = inline_chunk_threshold_bytes
         self.unsafe_overwrite_refs = unsafe_overwrite_refs
         self.virtual_ref_config = virtual_ref_config
+        if virtual_ref_config is not None and not isinstance(virtual_ref_config, VirtualRefConfig):
+            raise StorageConfigError(
+                f"'virtual_ref_config' must be a VirtualRefConfig, not {type(virtual_ref_config).__name__}"
+            )
         self.repository_config()  # checks the numbers
         if unsafe_overwrite_refs is not None:
             warnings.warn(

@@ -323,6 +323,10 @@ class RepositoryConfig(ConfigNode):
         """Requests to the storage at a time."""
         return max(1, _or(self.max_concurrent_requests, 256))
 
+    def effective_get_partial_values_concurrency(self) -> int:
+        """Values that one call for several of them reads at a time."""
+        return max(1, _or(self.get_partial_values_concurrency, 10))
+
     def effective_num_updates_per_repo_info_file(self) -> int:
         """Entries of the operations log per file, at least 1."""
         return max(1, _or(self.num_updates_per_repo_info_file, 1000))

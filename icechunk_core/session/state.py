@@ -88,6 +88,11 @@ class SessionState:
         """Whether this is a fork made for workers."""
         return False
 
+    @property
+    def read_concurrency(self) -> int:
+        """How many values one call of the store reads at once."""
+        return self.context.config.effective_get_partial_values_concurrency()
+
     def public_session(self) -> Any:
         """The object that users know as the session of this state's store."""
         if self.facade is None:  # it came from a pickle, with its store

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 
 from icechunk_core.contract import ByteRange, From, Range, Suffix
 from icechunk_core.errors import ErrorKind, InvalidInputError
 
-__all__ = ["reads_nothing", "slice_value", "to_byte_range"]
+__all__ = ["KeyRange", "as_request", "reads_nothing", "slice_value", "to_byte_range"]
+
+KeyRange: TypeAlias = ByteRequest | tuple[int | None, int | None] | None
+"""A zarr request, or a pair ``(start, length)``; ``None`` in it is the beginning, or all that follows."""
+
+
+def as_request(key_range: KeyRange) -> ByteRequest | None:
+    """The zarr request that a pair stands for; anything else as it is.
+
+    Pairs mean what they meant in zarr before it had byte requests.
+
+    >>> as_request((2, 3))
+    RangeByteRequest(start=2, end=5)
+    """
+    if not isinstance(key_range, tuple):
+        return key_range
+    if len(key_range) != 2 or not all(part is None or isinstance(part, int) for part in key_range):
+        raise _refused(key_range, "a pair is (start, length), both integers or None")
+    start, length = key_range[0] or 0, key_range[1]
+    if start < 0 or (length is not None and length < 0):
+        raise _refused(key_range, "it is negative")
+    return OffsetByteRequest(start) if length is None else RangeByteRequest(start, start + length)
 
 
 def to_byte_range(request: ByteRequest) -> Range | From | Suffix:

@@ -37,12 +37,17 @@ class StoreControl(Protocol):
         """Whether a virtual ref needs a container, given what the caller asked for."""
         ...
 
+    @property
+    def how_to_write(self) -> str:
+        """What to do when a store refuses a write because it is read-only."""
+        ...
+
     def version_control(self, session: StoreSession) -> VersionControlActions:
         """What commits, checks out and so on; raises where the session does that."""
         ...
 
     def preserving_read_only(self) -> StoreControl:
-        """The control to use where pickled copies keep ``read_only`` as it is."""
+        """The control to use where pickled copies keep ``read_only`` as it is; raises where they never do."""
         ...
 
 
@@ -67,6 +72,10 @@ class SessionFace:
     def must_have_container(self, requested: bool) -> bool:
         return requested
 
+    @property
+    def how_to_write(self) -> str:
+        return "get a writable one from Repository.writable_session(branch).store"
+
     def version_control(self, session: StoreSession) -> VersionControlActions:
         raise SessionStateError(
             "this store belongs to a session: use store.session (commit, branch, snapshot_id, ...) and the "
@@ -74,7 +83,10 @@ class SessionFace:
         )
 
     def preserving_read_only(self) -> StoreControl:
-        return self
+        raise SessionStateError(
+            "a store of a session is pickled as it is, or not at all: fork the session to write from other "
+            "processes, or open a store of its own with IcechunkStore.open_existing"
+        )
 
 
 SESSION_FACE = SessionFace()

@@ -10,24 +10,25 @@ from typing import Any, Literal
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.common import BytesLike
-from zarr.core.config import config as zarr_config
 from zarr.core.sync import SyncMixin
 
 from icechunk_core.contract import Buffer as BytesBuffer
 from icechunk_core.drive import blocking, gather, run
 from icechunk_core.errors import (
     ErrorKind,
+    IcechunkError,
     InvalidInputError,
     InvalidRange,
     ReadOnlyError,
-    SessionStateError,
 )
 from icechunk_core.store import listing
-from icechunk_core.store.byte_ranges import reads_nothing, slice_value, to_byte_range
+from icechunk_core.store.byte_ranges import KeyRange, as_request, reads_nothing, slice_value, to_byte_range
 from icechunk_core.store.face import SESSION_FACE, StoreControl
+from icechunk_core.store.key_errors import naming_key
 from icechunk_core.store.keys import normalize_directory, parse_key
+from icechunk_core.store.partial_writes import parts_by_key, spliced
 from icechunk_core.store.session_protocol import Coords, StoreSession
-from icechunk_core.store.version_control import VersionControl
+from icechunk_core.store.version_control import VersionControl, refuse_unknown
 from icechunk_core.store.virtual_methods import VirtualRefMethods
 
 __all__ = ["IcechunkStore"]
@@ -39,14 +40,15 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
     Reads see the session's snapshot and its uncommitted changes; writes go into the
     session and become part of the history by ``session.commit``.
 
-    Get one from ``session.store``.
+    Get one from ``session.store``, or from `open_or_create`, `open_existing` and `create`:
+    those stores commit and check out by themselves.
 
     Parameters
     ----------
     store
-        The session's side of the store (see `StoreSession`).
+        The session's side of the store (see `StoreSession`). Users do not call this constructor.
     read_only
-        Refuse writes through this store; by default as the session.
+        Refuse writes through this store. The store of a read-only session always does.
     control
         What depends on where the store came from.
 
@@ -67,11 +69,13 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
     def __init__(
         self,
         store: StoreSession,
-        read_only: bool | None = None,
-        *,
+        read_only: bool = False,
+        *args: Any,
         control: StoreControl = SESSION_FACE,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(read_only=store.read_only if read_only is None else read_only)
+        refuse_unknown("IcechunkStore", args, kwargs)
+        super().__init__(read_only=read_only)
         self._session = store
         self._control = control
         # zarr asks for this before it takes its synchronous path; on a storage that
@@ -81,7 +85,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
     @classmethod
     def from_session(cls, session: StoreSession, read_only: bool | None = None) -> IcechunkStore:
         """The store of a session, by the rules of ``session.store``."""
-        return cls(session, read_only, control=SESSION_FACE)
+        return cls(session, bool(read_only), control=SESSION_FACE)
 
     @property
     def _may_suspend(self) -> bool:
@@ -143,7 +147,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
 
     @property
     def supports_partial_writes(self) -> Literal[False]:
-        """False: chunks are written whole."""
+        """False: `set_partial_values` reads a value and writes it whole."""
         return False
 
     @property
@@ -165,15 +169,20 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
         ------
         InvalidInputError
             If the byte range is negative, reversed or of another type.
+        StorageError
+            If the bytes cannot be had, naming the key and, of a virtual chunk, the location.
         """
         try:
             path, coords = parse_key(key)
         except InvalidInputError:
             return None
-        if byte_range is None and coords is not None:
-            data = await self._session.read_chunk(path, coords, None)
-        else:
-            data = await self._read(path, coords, byte_range)
+        try:
+            if byte_range is None and coords is not None:
+                data = await self._session.read_chunk(path, coords, None)
+            else:
+                data = await self._read(path, coords, byte_range)
+        except IcechunkError as error:
+            raise naming_key(error, key) from error
         return None if data is None else prototype.buffer.from_bytes(data)
 
     async def _read(
@@ -193,16 +202,21 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
             raise  # the stored object is shorter than its ref says
 
     async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, KeyRange]]
     ) -> builtins.list[Buffer | None]:
-        """Several values or parts of values, in the order asked; ``None`` for missing keys."""
+        """Several values or parts of values, in the order asked; ``None`` for missing keys.
+
+        A range is a zarr byte request or a pair ``(start, length)``, of which ``None`` means
+        from the beginning and to the end. So many are read at once as the configuration's
+        ``get_partial_values_concurrency`` says.
+        """
+        requests = [(key, as_request(key_range)) for key, key_range in key_ranges]
         jobs = [
             lambda key=key, byte_range=byte_range: self.get(key, prototype, byte_range)
-            for key, byte_range in key_ranges
+            for key, byte_range in requests
         ]
-        return await gather(
-            jobs, may_suspend=self._session.may_suspend, limit=zarr_config.get("async.concurrency") or 64
-        )
+        session = self._session
+        return await gather(jobs, may_suspend=session.may_suspend, limit=session.read_concurrency)
 
     async def exists(self, key: str) -> bool:
         """Whether a key has a value; chunks are looked up without reading them."""
@@ -246,7 +260,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
         if self.read_only:
             raise ReadOnlyError(
                 "store was opened in read-only mode and does not support writing; "
-                "get a writable one from Repository.writable_session(branch).store",
+                + self._control.how_to_write,
                 kind=ErrorKind.READ_ONLY_STORE,
             )
 
@@ -278,17 +292,26 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
             await self.set(key, value)
 
     async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, BytesLike]]) -> None:
-        """Refused: chunks are written whole.
+        """Replace parts of values: from a position on, the given bytes.
+
+        Each value is read, changed and written whole, so this saves no transfer. A value may
+        grow at its end, and a new one begins at position 0. If a part is refused, nothing is
+        written.
 
         Raises
         ------
-        SessionStateError
-            Always.
+        InvalidInputError
+            If parts of a value overlap or would leave a gap, or as `set`.
         """
-        raise SessionStateError(
-            "partial writes are not supported: read the chunk, change it and set it whole",
-            kind=ErrorKind.UNIMPLEMENTED,
-        )
+        self._check_writable()
+        prototype = default_buffer_prototype()
+        values: dict[str, Buffer] = {}
+        for key, parts in parts_by_key(key_start_values).items():
+            value = await self.get(key, prototype)
+            whole = spliced(key, b"" if value is None else value.to_bytes(), parts)
+            values[key] = prototype.buffer.from_bytes(whole)
+        for key, buffer in values.items():
+            await self.set(key, buffer)
 
     async def delete(self, key: str) -> None:
         """Delete a chunk, an array (by its metadata key), or a group with all below it.
@@ -357,10 +380,13 @@ class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
         except InvalidInputError:
             return None
         session = self._session
-        if byte_range is None and coords is not None:
-            data = run(session.read_chunk(path, coords, None), may_suspend=session.may_suspend)
-        else:
-            data = run(self._read(path, coords, byte_range), may_suspend=session.may_suspend)
+        try:
+            if byte_range is None and coords is not None:
+                data = run(session.read_chunk(path, coords, None), may_suspend=session.may_suspend)
+            else:
+                data = run(self._read(path, coords, byte_range), may_suspend=session.may_suspend)
+        except IcechunkError as error:
+            raise naming_key(error, key) from error
         return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
     set_sync = blocking(set)

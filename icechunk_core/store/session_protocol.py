@@ -50,6 +50,11 @@ class StoreSession(Protocol):
         """Whether this is a fork made for workers, which may be pickled while writable."""
         ...
 
+    @property
+    def read_concurrency(self) -> int:
+        """How many values ``get_partial_values`` reads at once."""
+        ...
+
     def public_session(self) -> Any:
         """The object that users know as the store's session."""
         ...

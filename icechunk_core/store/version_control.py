@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from icechunk_core.store.face import StoreControl
     from icechunk_core.store.session_protocol import StoreSession
 
-__all__ = ["StoreFactories", "VersionControl", "VersionControlActions", "register_factories"]
+__all__ = [
+    "StoreFactories",
+    "VersionControl",
+    "VersionControlActions",
+    "refuse_unknown",
+    "register_factories",
+]
 
 S = TypeVar("S", bound="VersionControl")
 
@@ -66,6 +72,20 @@ def register_factories(factories: StoreFactories) -> None:
     _factories = factories
 
 
+def refuse_unknown(what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise if arguments are left over: a misspelt name must not be passed over in silence.
+
+    Raises
+    ------
+    TypeError
+        Naming the argument.
+    """
+    if args:
+        raise TypeError(f"{what} got {len(args)} positional arguments too many")
+    if kwargs:
+        raise TypeError(f"{what} got an unexpected keyword argument {next(iter(kwargs))!r}")
+
+
 def _registered() -> StoreFactories:
     if _factories is None:
         raise InternalError("the store's constructors are not there; import icechunk_core, not a part of it")
@@ -83,9 +103,18 @@ class VersionControl:
         @property
         def _may_suspend(self) -> bool: ...
 
+        def _check_writable(self) -> None: ...
+
+        def with_read_only(self: S, read_only: bool = False) -> S: ...
+
     @property
     def _actions(self) -> VersionControlActions:
         return self._control.version_control(self._session)
+
+    def _writing_actions(self) -> VersionControlActions:
+        actions = self._actions
+        self._check_writable()
+        return actions
 
     # --- constructors
 
@@ -103,12 +132,15 @@ class VersionControl:
             Refuse writes through this store until ``set_writeable``.
         config
             A `StoreConfig`.
+        args, kwargs
+            Nothing more is taken: a `TypeError` names what is too much.
 
         Raises
         ------
         InvalidInputError
             If there is something at that location already.
         """
+        refuse_unknown("IcechunkStore.create", args, kwargs)
         store: S = _registered().create(cls, storage, read_only, config)
         return store
 
@@ -123,6 +155,7 @@ class VersionControl:
         ValueError
             If there is no repository at that location.
         """
+        refuse_unknown("IcechunkStore.open_existing", args, kwargs)
         store: S = _registered().open_existing(cls, storage, read_only, config)
         return store
 
@@ -131,23 +164,24 @@ class VersionControl:
         cls: type[S], *, storage: Any, read_only: bool = False, config: Any = None, **kwargs: Any
     ) -> S:
         """Open the repository at a location or create it; with ``read_only`` only open it."""
+        refuse_unknown("IcechunkStore.open_or_create", (), kwargs)
         store: S = _registered().open_or_create(cls, storage, read_only, config)
         return store
 
     @classmethod
     async def open(cls: type[S], *args: Any, **kwargs: Any) -> S:
         """As `open_or_create`, for zarr, which awaits it. With ``store``, opens that session's store."""
-        if "store" in kwargs:
-            opened = cls(*args, **kwargs)
-            await opened._open()  # type: ignore[attr-defined]
-            return opened
-        names = ("storage", "read_only", "config")
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        if "storage" not in given:
-            raise TypeError("IcechunkStore.open needs a storage")
-        store: S = await _registered().open_or_create_async(
-            cls, given["storage"], given.get("read_only", False), given.get("config")
-        )
+        store: Any = cls(*args, **kwargs) if "store" in kwargs else await cls._open_async(*args, **kwargs)
+        await store._open()
+        opened: S = store
+        return opened
+
+    @classmethod
+    async def _open_async(
+        cls: type[S], storage: Any, read_only: bool = False, config: Any = None, *args: Any, **kwargs: Any
+    ) -> S:
+        refuse_unknown("IcechunkStore.open", args, kwargs)
+        store: S = await _registered().open_or_create_async(cls, storage, read_only, config)
         return store
 
     # --- state
@@ -169,6 +203,7 @@ class VersionControl:
 
     def set_read_only(self) -> None:
         """Refuse writes through this store from now on."""
+        _ = self._actions  # a session's store is as writable as its session
         self._read_only = True
 
     def set_writeable(self) -> None:
@@ -184,12 +219,13 @@ class VersionControl:
 
     def as_read_only(self: S) -> S:
         """Another store on the same view that refuses writes."""
-        return self.with_read_only(True)  # type: ignore[attr-defined, no-any-return]
+        _ = self._actions
+        return self.with_read_only(True)
 
     def as_writeable(self: S) -> S:
         """Another store on the same view that takes writes; they are seen through this one too."""
         self._actions.make_writeable()
-        return self.with_read_only(False)  # type: ignore[attr-defined, no-any-return]
+        return self.with_read_only(False)
 
     @contextmanager
     def preserve_read_only(self) -> Iterator[None]:
@@ -219,17 +255,20 @@ class VersionControl:
         ------
         SessionStateError
             If the store is not on a branch, or there is nothing to commit.
+        ReadOnlyError
+            If the store is read-only.
         ConflictError
             If others have committed to the branch since it was checked out. Nothing is lost: take the
-            changes with ``reset``, check the branch out again, ``merge`` them and commit.
+            changes with ``reset``, check the branch out again, ``set_writeable``, ``merge`` them and
+            commit.
         """
-        return await self._actions.commit(message)
+        return await self._writing_actions().commit(message)
 
     commit = blocking(async_commit)
 
     async def async_distributed_commit(self, message: str, other_change_set_bytes: Sequence[bytes]) -> str:
         """Merge the changes of other writers (their `change_set_bytes`) and commit everything at once."""
-        return await self._actions.distributed_commit(message, other_change_set_bytes)
+        return await self._writing_actions().distributed_commit(message, other_change_set_bytes)
 
     distributed_commit = blocking(async_distributed_commit)
 
@@ -243,8 +282,12 @@ class VersionControl:
         ------
         Corrupt
             If these are not the bytes of a change set.
+        SessionStateError
+            If the two clash: nodes made, changed or deleted differently.
+        ReadOnlyError
+            If the store is read-only.
         """
-        await self._actions.merge(changes)
+        await self._writing_actions().merge(changes)
 
     merge = blocking(async_merge)
 
@@ -283,6 +326,8 @@ class VersionControl:
     async def async_new_branch(self, branch_name: str) -> str:
         """Create a branch at the current snapshot and switch to it; gives the snapshot's id.
 
+        A read-only store may do so too, and stays read-only.
+
         Raises
         ------
         SessionStateError
@@ -301,13 +346,17 @@ class VersionControl:
         ------
         SessionStateError
             If there are uncommitted changes, or the store is not on a branch.
+        ConflictError
+            If others have committed to the branch meanwhile; check it out again to see what would be lost.
+        ReadOnlyError
+            If the store is read-only.
         """
-        await self._actions.reset_branch(to_snapshot)
+        await self._writing_actions().reset_branch(to_snapshot)
 
     reset_branch = blocking(async_reset_branch)
 
     async def async_tag(self, tag_name: str, snapshot_id: str) -> None:
-        """Give a snapshot a name for good."""
+        """Give a snapshot a name for good. A read-only store may do so too."""
         await self._actions.tag(tag_name, snapshot_id)
 
     tag = blocking(async_tag)

@@ -57,6 +57,7 @@ class FakeSession:
         self.may_suspend = may_suspend
         self.read_only = read_only
         self.is_fork = False
+        self.read_concurrency = 10
         self.node_table: dict[str, FakeNode] = {}
         self.chunks: dict[str, dict[tuple[int, ...], bytes]] = {}
         self.containers: list[str] = []

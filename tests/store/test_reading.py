@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
 
 from icechunk_core.contract import Buffer, ByteRange
-from icechunk_core.errors import ErrorKind, InvalidInputError, InvalidRange
+from icechunk_core.errors import ErrorKind, InvalidInputError, InvalidRange, StorageError
 from icechunk_core.store import IcechunkStore
 from tests.store.conftest import GROUP, buffer
 from tests.store.fake_session import FakeSession
@@ -131,6 +134,77 @@ async def test_partial_values(filled: IcechunkStore) -> None:
         b"g/a/c/0/1",
         b"}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("pair", "part"),
+    [
+        ((0, None), slice(None)),
+        ((None, None), slice(None)),
+        ((2, None), slice(2, None)),
+        ((2, 3), slice(2, 5)),
+        ((None, 4), slice(4)),
+        ((2, 1_000), slice(2, None)),
+        ((3, 0), slice(0, 0)),
+    ],
+)
+@pytest.mark.parametrize("key", ["g/a/c/0/1", "zarr.json"])
+async def test_pairs_as_ranges(
+    filled: IcechunkStore, key: str, pair: tuple[int | None, int | None], part: slice
+) -> None:
+    """A pair is start and length; ``None`` is the beginning, or everything that follows."""
+    whole = (await filled.get(key, PROTOTYPE)).to_bytes()  # type: ignore[union-attr]
+    (value,) = await filled.get_partial_values(PROTOTYPE, [(key, pair)])
+    assert value is not None
+    assert value.to_bytes() == whole[part]
+
+
+@pytest.mark.parametrize("pair", [(-1, 2), (0, -2), (1, 2, 3), ("0", 1)])
+async def test_pairs_that_are_no_ranges(filled: IcechunkStore, pair: Any) -> None:
+    """Negative numbers, other lengths and other types are refused."""
+    with pytest.raises(InvalidInputError, match="byte_range") as raised:
+        await filled.get_partial_values(PROTOTYPE, [("g/a/c/0/1", pair)])
+    assert raised.value.kind == ErrorKind.INVALID_BYTE_RANGE
+
+
+async def test_errors_name_the_key(session: FakeSession) -> None:
+    """What fails below the store comes up with the key and is otherwise the same error, also blocking."""
+    failure = StorageError("the object is gone", key="chunks/1", kind=ErrorKind.VIRTUAL_CHUNK_FETCH)
+
+    async def fail(*_: Any) -> None:
+        raise failure
+
+    session.read_chunk = fail  # type: ignore[assignment,method-assign]
+    store = IcechunkStore(session)
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"^reading 'a/c/0': the object is gone$") as raised:
+            await store.get("a/c/0", PROTOTYPE)
+        assert (raised.value.kind, raised.value.key) == (failure.kind, "chunks/1")
+    with pytest.raises(StorageError, match=r"^reading 'a/c/0': the object is gone$"):
+        store.get_sync("a/c/0")
+
+
+async def test_so_many_values_are_read_at_once() -> None:
+    """As many as the session says are read at a time, no more, in the order asked."""
+
+    class Counting(FakeSession):
+        reading = most = 0
+
+        async def read_chunk(self, path: str, coords: tuple[int, ...], byte_range: ByteRange = None) -> bytes:
+            self.reading += 1
+            self.most = max(self.most, self.reading)
+            for _ in range(10):  # lets every read begin that may
+                await asyncio.sleep(0)
+            self.reading -= 1
+            return b"%d" % coords
+
+    for limit in (1, 3):
+        session = Counting(may_suspend=True)
+        session.read_concurrency = limit
+        asked: list[tuple[str, None]] = [(f"a/c/{at}", None) for at in range(8)]
+        values = await IcechunkStore(session).get_partial_values(PROTOTYPE, asked)
+        assert [value and value.to_bytes() for value in values] == [b"%d" % at for at in range(8)]
+        assert session.most == limit
 
 
 async def test_sizes(filled: IcechunkStore) -> None:

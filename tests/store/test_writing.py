@@ -11,7 +11,6 @@ from icechunk_core.errors import (
     InvalidInputError,
     NodeNotFoundError,
     ReadOnlyError,
-    SessionStateError,
 )
 from icechunk_core.store import IcechunkStore
 from tests.store.conftest import GROUP, array_json, buffer, collect
@@ -99,10 +98,39 @@ async def test_large_values_are_not_copied(session: FakeSession) -> None:
     assert seen[0][7] == 9
 
 
-async def test_partial_writes_are_refused(filled: IcechunkStore) -> None:
-    """Writing a part of a value is refused with an error that says what to do."""
-    with pytest.raises(SessionStateError, match="whole"):
-        await filled.set_partial_values([("g/a/c/0/0", 0, b"x")])
+async def test_partial_writes(filled: IcechunkStore) -> None:
+    """Parts of several values are replaced, in any order of positions; values grow at their end and begin."""
+    await filled.set("g/a/c/0/0", buffer(b"0123456789"))
+    await filled.set_partial_values(
+        [
+            ("g/a/c/0/0", 8, memoryview(b"xyz")),
+            ("g/a/c/1/1", 2, bytearray(b"cd")),
+            ("g/a/c/0/0", 1, b"ab"),
+            ("g/a/c/1/1", 0, b"ab"),
+            ("g/a/c/2/0", 0, b""),
+        ]
+    )
+    values = [await filled.get(f"g/a/c/{at}", PROTOTYPE) for at in ("0/0", "1/1", "2/0")]
+    assert [value and value.to_bytes() for value in values] == [b"0ab34567xyz", b"abcd", None]
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ([("g/a/c/0/1", 99, b"x")], "gap"),
+        ([("g/a/c/0/1", -1, b"x")], "negative"),
+        ([("g/a/c/0/1", 2, b"x"), ("g/a/c/0/1", 0, b"abc")], "overlap"),
+    ],
+)
+async def test_refused_partial_writes(
+    filled: IcechunkStore, parts: list[tuple[str, int, bytes]], reason: str
+) -> None:
+    """Gaps, overlaps and negative positions are refused with the key; nothing is written."""
+    before = (await filled.get("g/a/c/0/0", PROTOTYPE)).to_bytes()  # type: ignore[union-attr]
+    with pytest.raises(InvalidInputError, match=f"g/a/c/0/1.*{reason}") as raised:
+        await filled.set_partial_values([("g/a/c/0/0", 0, b"new"), *parts])
+    assert raised.value.kind == ErrorKind.INVALID_BYTE_RANGE
+    assert (await filled.get("g/a/c/0/0", PROTOTYPE)).to_bytes() == before  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
