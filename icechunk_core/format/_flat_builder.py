@@ -18,13 +18,14 @@ Fields are
 * a list of `Table` or of ``str``,
 * a `Table` (a union is its type code, as `u8`, in one slot and the table in the next),
 * `Prebuilt`: a table serialised earlier by `prebuild`, copied as it is,
+* `Shared`: something that several references lead to,
 * `Later`: something the caller appends itself.
 """
 
 from __future__ import annotations
 
 import struct as _struct
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from icechunk_core.errors import FormatError
@@ -35,6 +36,7 @@ __all__ = [
     "Inline",
     "Later",
     "Prebuilt",
+    "Shared",
     "Table",
     "Vector",
     "boolean",
@@ -57,8 +59,8 @@ _PACK_U16 = _struct.Struct("<H").pack
 _PACK_U32 = _struct.Struct("<I").pack
 _PACK_I32 = _struct.Struct("<i").pack
 _PACK_U64 = _struct.Struct("<Q").pack
+_UNPACK_U32 = _struct.Struct("<I").unpack_from
 _PACK_INTO_U32 = _struct.Struct("<I").pack_into
-_PACK_INTO_I32 = _struct.Struct("<i").pack_into
 _PADDING = tuple(bytes(count) for count in range(8))
 
 
@@ -93,6 +95,26 @@ class Prebuilt(NamedTuple):
     position: int
 
 
+class Shared:
+    """Something that several references may lead to; it is written once, behind everything else.
+
+    Readers count what they visit, so only small things should be shared.
+
+    Attributes
+    ----------
+    key
+        References with equal keys share what the first one's ``make`` gives.
+    make
+        Makes the field's value: anything but an inline field.
+    """
+
+    __slots__ = ("key", "make")
+
+    def __init__(self, key: Hashable, make: Callable[[], Field]) -> None:
+        self.key = key
+        self.make = make
+
+
 class Later:
     """A reference to something the caller appends to the buffer; see `build_front`.
 
@@ -113,6 +135,7 @@ Field: TypeAlias = (
     | Vector
     | Prebuilt
     | Later
+    | Shared
     | Table
     | str
     | bytes
@@ -175,6 +198,7 @@ def build_front(root: Table) -> bytearray:
     """
     writer = _Writer(bytearray(_PACK_U32(0) + IDENTIFIER))
     writer.reference(0, root)
+    writer.write_shared()
     return writer.out
 
 
@@ -182,56 +206,74 @@ def prebuild(table: Table) -> Prebuilt:
     """Serialise one table on its own, to be put into several buffers."""
     writer = _Writer(bytearray(8))
     writer.reference(0, table)
+    writer.write_shared()
     position = _struct.unpack_from("<I", writer.out)[0]
     return Prebuilt(bytes(writer.out[8:]), position - 8)
 
 
 class _Layout(NamedTuple):
-    """Where the fields of tables with one signature go."""
+    """Where the fields of tables with one signature go.
 
-    size: int
+    ``pack`` makes the table from the distance to its vtable and the inline fields of ``inline``, in that
+    order; ``references`` has slot and offset of the others.
+    """
+
+    pack: Callable[..., bytes]
     align: int
-    offsets: tuple[int, ...]
+    inline: tuple[int, ...]
+    references: tuple[tuple[int, int], ...]
     vtable: bytes
 
 
-Signature = tuple[tuple[int, int] | None, ...]
+# Per slot the size and alignment of an inline field; absent fields and references have signs of their own.
+_ABSENT: Final = 0
+_REFERENCE: Final = 1
+Signature = tuple[Any, ...]
 _layouts: dict[Signature, _Layout] = {}
 
 
 def _lay_out(signature: Signature) -> _Layout:
     """Place the fields after the 4-byte vtable offset, widest alignment first."""
-    offsets = [0] * len(signature)
-    end = 4
+    fields = [
+        (4, 4, slot) if field == _REFERENCE else (*field, slot)
+        for slot, field in enumerate(signature)
+        if field != _ABSENT
+    ]
     align = 4
-    fields = [(*field, slot) for slot, field in enumerate(signature) if field is not None]
-    # 4-byte fields fill the gap up to the first 8-aligned position.
     if any(field[1] == 8 for field in fields):
         align = 8
+        # A 4-byte field fills the gap up to the first 8-aligned position.
         gap = next((field for field in fields if field[:2] == (4, 4)), None)
-        if gap is not None:
-            offsets[gap[2]] = 4
-            fields.remove(gap)
-        end = 8
-    for size, field_align, slot in sorted(fields, key=lambda field: -field[1]):
-        end += -end % field_align
-        offsets[slot] = end
-        end += size
-    used = len(offsets)
-    while used and not offsets[used - 1]:
-        used -= 1
+        fields = sorted(fields, key=lambda field: (field is not gap, -field[1]))
+    else:
+        fields = sorted(fields, key=lambda field: -field[1])
+    offsets = [0] * len(signature)
+    end, pack_format, inline, references = 4, "<i", [], []
+    for size, field_align, slot in fields:
+        padding = -end % field_align
+        offsets[slot] = end + padding
+        if signature[slot] == _REFERENCE:
+            references.append((slot, offsets[slot]))
+            pack_format += f"{padding + size}x"
+        else:
+            inline.append(slot)
+            pack_format += f"{padding}x{size}s"
+        end += padding + size
+    used = max([slot + 1 for slot, offset in enumerate(offsets) if offset], default=0)
     vtable = _struct.pack(f"<{used + 2}H", 4 + 2 * used, end, *offsets[:used])
-    return _Layout(end, align, tuple(offsets), vtable)
+    pack = _struct.Struct(pack_format).pack
+    return _Layout(pack, align, tuple(inline), tuple(sorted(references)), vtable)
 
 
 class _Writer:
     """The output so far, and the vtables in it."""
 
-    __slots__ = ("out", "vtables")
+    __slots__ = ("out", "shared", "vtables")
 
     def __init__(self, out: bytearray) -> None:
         self.out = out
         self.vtables: dict[bytes, int] = {}
+        self.shared: dict[Hashable, tuple[Shared, list[int]]] = {}
 
     def align(self, align: int, ahead: int = 0) -> None:
         """Pad so that the position `ahead` bytes from here is aligned."""
@@ -242,6 +284,9 @@ class _Writer:
         kind = type(value)
         if kind is Later:
             value.at = at
+            return
+        if kind is Shared:
+            self.shared.setdefault(value.key, (value, []))[1].append(at)
             return
         if kind is str:
             position = self.string(value)
@@ -260,6 +305,15 @@ class _Writer:
         if len(self.out) > MAX_BUFFER_SIZE:
             raise FormatError("the metadata file would exceed 2 GiB; split it")
         _PACK_INTO_U32(self.out, at, position - at)
+
+    def write_shared(self) -> None:
+        """Write what references share, and complete them."""
+        while self.shared:
+            _, (shared, places) = self.shared.popitem()
+            self.reference(places[0], shared.make())
+            position = places[0] + _UNPACK_U32(self.out, places[0])[0]
+            for at in places:
+                _PACK_INTO_U32(self.out, at, position - at)
 
     def string(self, text: str) -> int:
         data = text.encode("utf-8")
@@ -286,30 +340,31 @@ class _Writer:
     def table(self, table: Table) -> int:
         fields = table.fields
         signature = tuple(
-            None if field is None else (len(field.data), field.align) if type(field) is Inline else (4, 4)
-            for field in fields
+            [
+                (len(field[0]), field[1])
+                if type(field) is Inline
+                else _ABSENT
+                if field is None
+                else _REFERENCE
+                for field in fields
+            ]
         )
         layout = _layouts.get(signature)
         if layout is None:
             layout = _layouts.setdefault(signature, _lay_out(signature))
+        out = self.out
         vtable = self.vtables.get(layout.vtable)
         if vtable is None:
             self.align(2)
-            vtable = self.vtables[layout.vtable] = len(self.out)
-            self.out += layout.vtable
-        self.align(layout.align)
-        position = len(self.out)
-        body = bytearray(layout.size)
-        _PACK_INTO_I32(body, 0, position - vtable)
-        pending = []
-        for field, offset in zip(fields, layout.offsets, strict=True):
-            if field is None:
-                continue
-            if type(field) is Inline:
-                body[offset : offset + len(field.data)] = field.data
-            else:
-                pending.append((position + offset, field))
-        self.out += body
-        for at, value in pending:
-            self.reference(at, value)
+            vtable = self.vtables[layout.vtable] = len(out)
+            out += layout.vtable
+        position = len(out)
+        padding = -position % layout.align
+        if padding:
+            out += _PADDING[padding]
+            position += padding
+        inline: list[Any] = [fields[slot] for slot in layout.inline]
+        out += layout.pack(position - vtable, *[field[0] for field in inline])
+        for slot, offset in layout.references:
+            self.reference(position + offset, fields[slot])
         return position

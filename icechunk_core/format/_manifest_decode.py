@@ -65,7 +65,7 @@ class _ArrayDecoder:
         # Before anything is allocated: every ref has a table, coordinates and a target of its own.
         if rows * (_SMALLEST_REF + 4 * ndim) > self.buffer.size:
             self.buffer.fail(f"{rows} chunk refs do not fit into {self.buffer.size} bytes")
-        self.coords = np.empty((rows, ndim), dtype=np.uint32)
+        self.coords = np.empty((rows, ndim), dtype=np.uint32, order="F")
         self.kind = np.full(rows, _UNKNOWN, dtype=np.uint8)
         self.offset = np.zeros(rows, dtype=np.uint64)
         self.length = np.zeros(rows, dtype=np.uint64)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from icechunk_core.errors import ErrorKind, InvalidInputError
 from icechunk_core.format._coords import Coords
-from icechunk_core.format._payloads import NO_ETAG, Payloads, Source, empty_payloads, merged_sources
+from icechunk_core.format._payloads import Payloads, Source, empty_payloads, merged_sources
 from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef, RefKind
 
-__all__ = ["RefColumns", "columns_from_items", "concat_columns", "coords_from_keys"]
+__all__ = ["RefColumns", "columns_from_items", "concat_columns", "coords_from_keys", "merged_columns"]
 
 _INLINE: Final = int(RefKind.INLINE)
 _NATIVE: Final = int(RefKind.NATIVE)
@@ -53,12 +53,7 @@ def concat_columns(parts: Sequence[RefColumns]) -> RefColumns:
     payloads: Payloads | None = None
     sources: tuple[Source, ...] = ()
     if any(part.payloads is not None for part in parts):
-        payloads, sources = merged_sources(
-            [
-                (empty_payloads(len(part.coords)) if part.payloads is None else part.payloads, part.sources)
-                for part in parts
-            ]
-        )
+        payloads, sources = merged_sources([_with_payloads(part) for part in parts])
     return RefColumns(
         np.concatenate([part.coords for part in parts]),
         np.concatenate([part.kind for part in parts]),
@@ -68,6 +63,69 @@ def concat_columns(parts: Sequence[RefColumns]) -> RefColumns:
         payloads,
         sources,
     )
+
+
+def merged_columns(
+    base: RefColumns, dropped: npt.NDArray[np.intp], added: RefColumns, before: npt.NDArray[np.intp]
+) -> RefColumns:
+    """Columns with some rows removed and others inserted.
+
+    Parameters
+    ----------
+    base
+        What most rows come from.
+    dropped
+        Rows of `base` that are left out, ascending.
+    added
+        New rows.
+    before
+        For each new row the row of `base` before which it goes, ascending; a dropped row gives its place
+        to the new row before it.
+    """
+    rows, new = len(base.kind), len(added.kind)
+    sources = base.sources
+    if base.payloads is not None or added.payloads is not None:
+        columns, sources = merged_sources([_with_payloads(base), _with_payloads(added)])
+        base = base._replace(payloads=columns[:rows])
+        added = added._replace(payloads=columns[rows:])
+    overwritten = np.array_equal(dropped, before)
+    is_new = np.zeros(rows - len(dropped) + new, dtype=bool)
+    if not overwritten:
+        is_new[before - np.searchsorted(dropped, before) + np.arange(new)] = True
+    keep = np.ones(rows, dtype=bool)
+    keep[dropped] = False
+
+    def merge(old: npt.NDArray[Any], fresh: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if overwritten:
+            result = old.copy()
+            result[before] = fresh
+        else:
+            result = np.empty((len(is_new), *old.shape[1:]), dtype=old.dtype, order=_order(old))
+            result[~is_new] = old[keep]
+            result[is_new] = fresh
+        return result
+
+    payloads = None
+    if base.payloads is not None and added.payloads is not None:
+        payloads = merge(base.payloads, added.payloads)
+    return RefColumns(
+        merge(base.coords, added.coords),
+        merge(base.kind, added.kind),
+        merge(base.offset, added.offset),
+        merge(base.length, added.length),
+        merge(base.chunk_ids, added.chunk_ids),
+        payloads,
+        sources,
+    )
+
+
+def _order(array: npt.NDArray[Any]) -> Literal["C", "F"]:
+    """Keep coordinates in the memory order they have."""
+    return "C" if array.flags.c_contiguous else "F"
+
+
+def _with_payloads(part: RefColumns) -> tuple[Payloads, tuple[Source, ...]]:
+    return (empty_payloads(len(part.kind)) if part.payloads is None else part.payloads), part.sources
 
 
 def coords_from_keys(ndim: int, keys: Iterable[Sequence[int]], rows: int) -> Coords:
@@ -87,7 +145,7 @@ def coords_from_keys(ndim: int, keys: Iterable[Sequence[int]], rows: int) -> Coo
         raise InvalidInputError(
             "chunk coordinates must be integers from 0 to 2^32 - 1", kind=ErrorKind.INVALID_CHUNK_INDEX
         )
-    return wide.astype(np.uint32)
+    return wide.astype(np.uint32, order="F")
 
 
 def columns_from_items(ndim: int, items: Mapping[tuple[int, ...], ChunkRef]) -> RefColumns:
@@ -97,57 +155,61 @@ def columns_from_items(ndim: int, items: Mapping[tuple[int, ...], ChunkRef]) -> 
     refs = list(items.values())
     if all(type(ref) is NativeRef for ref in refs):
         return RefColumns(coords, np.full(rows, _NATIVE, dtype=np.uint8), *_native_columns(refs))
-    kind = np.empty(rows, dtype=np.uint8)
+    kinds: list[int] = []
     ranges: list[tuple[int, int]] = []
     ids: list[bytes] = []
-    payloads = _PayloadWriter(rows)
-    for row, ref in enumerate(refs):
+    payloads = _PayloadWriter()
+    for ref in refs:
         if isinstance(ref, NativeRef):
-            kind[row] = _NATIVE
+            kinds.append(_NATIVE)
             ranges.append((ref.offset, ref.length))
             ids.append(_checked_id(ref.chunk_id))
+            payloads.add(b"", None, None)
             continue
         ids.append(_NO_ID)
         if isinstance(ref, InlineRef):
-            kind[row] = _INLINE
+            kinds.append(_INLINE)
             ranges.append((0, len(ref.data)))
-            payloads.add(row, ref.data)
+            payloads.add(ref.data, None, None)
         else:
-            kind[row] = _VIRTUAL
+            kinds.append(_VIRTUAL)
             ranges.append((ref.offset, ref.length))
-            payloads.add(row, ref.location.encode(), ref.etag, ref.last_modified)
+            payloads.add(ref.location.encode(), ref.etag, ref.last_modified)
     offset, length = _range_columns(ranges)
-    return RefColumns(
-        coords, kind, offset, length, _id_column(ids), payloads.rows, (Source(b"".join(payloads.pieces)),)
-    )
+    kind = np.array(kinds, dtype=np.uint8)
+    return RefColumns(coords, kind, offset, length, _id_column(ids), *payloads.finish())
 
 
 class _PayloadWriter:
-    """Collects payload bytes and where they went."""
+    """Collects payload bytes and where they are, row by row."""
 
-    def __init__(self, rows: int) -> None:
-        self.rows = empty_payloads(rows)
-        self.pieces: list[bytes] = []
-        self.end = 0
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []  # of each row the data, then the ETag
+        self.etags: list[int] = []  # rows with an ETag
+        self.modified: list[int] = []
 
-    def add(self, row: int, data: bytes, etag: str | None = None, modified: int | None = None) -> None:
-        etag_start, etag_size = NO_ETAG, 0
-        start = self._put(data)
+    def add(self, data: bytes, etag: str | None, modified: int | None) -> None:
+        """The next row's inline data or location."""
         if etag is not None:
-            encoded = etag.encode()
-            etag_start, etag_size = self._put(encoded), len(encoded)
+            self.etags.append(len(self.modified))
         if modified is not None and not 0 <= modified < 1 << 32:
             raise InvalidInputError(
                 f"last_modified must be from 0 to 2^32 - 1 seconds, not {modified}",
                 kind=ErrorKind.INVALID_VIRTUAL_REF,
             )
-        self.rows[row] = (0, start, len(data), 0, etag_start, etag_size, modified or 0, False)
-
-    def _put(self, data: bytes) -> int:
-        start = self.end
         self.pieces.append(data)
-        self.end += len(data)
-        return start
+        self.pieces.append(b"" if etag is None else etag.encode())
+        self.modified.append(modified or 0)
+
+    def finish(self) -> tuple[Payloads, tuple[Source, ...]]:
+        rows = empty_payloads(len(self.modified))
+        sizes = np.fromiter(map(len, self.pieces), dtype=np.int64, count=len(self.pieces))
+        starts = np.cumsum(sizes) - sizes
+        rows["start"], rows["size"] = starts[::2], sizes[::2]
+        rows["etag_start"][self.etags] = starts[1::2][self.etags]
+        rows["etag_size"] = sizes[1::2]
+        rows["modified"] = self.modified
+        return rows, (Source(b"".join(self.pieces)),)
 
 
 def _checked_id(chunk_id: bytes) -> bytes:

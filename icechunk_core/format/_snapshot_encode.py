@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import struct as _struct
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
+
+import numpy as np
 
 from icechunk_core.errors import ErrorKind, FormatError
 from icechunk_core.format import flexbuffers, messagepack
-from icechunk_core.format._flat_builder import Table, Vector, build, struct, u8, u32, u64
+from icechunk_core.format._flat_builder import (
+    Field,
+    Prebuilt,
+    Shared,
+    Table,
+    Vector,
+    build,
+    struct,
+    u8,
+    u32,
+    u64,
+)
 from icechunk_core.format.manifest_files import ManifestFileInfo
 from icechunk_core.format.node_table import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 
 __all__ = ["encode_payload", "metadata_tables"]
 
-_ARRAY: Final = 1
-_GROUP: Final = 2
+_ARRAY_CODE: Final = u8(1)
+_GROUP_CODE: Final = u8(2)
 _NO_ITEMS: Final = Vector(b"", 0, 8)
+# Many nodes have the same shape and dimension names, which are then written once. Not for large ones:
+# readers limit the sum of what they visit to a multiple of the file.
+_GROUP_DATA: Final = Shared("group", Table)
+_NO_SHAPE: Final = Shared("no shape", lambda: _NO_ITEMS)
+_MAX_SHARED_DIMENSIONS: Final = 8
+_MAX_SHARED_TEXT: Final = 256
 _PACK_DIMENSION: Final = _struct.Struct("<QQ").pack
+_FILE_RECORD: Final = np.dtype(
+    {
+        "names": ["vtable", "num_chunk_refs", "size_bytes", "id"],
+        "formats": ["<i4", "<u4", "<u8", "V12"],
+        "offsets": [0, 4, 8, 16],
+        "itemsize": 32,
+    }
+)
+_FILE_VTABLE: Final = _struct.pack("<5H", 10, 28, 16, 8, 4)
 _PACK_FILE_INFO: Final = _struct.Struct("<12s4xQI4x").pack
 
 
@@ -40,20 +69,19 @@ def encode_payload(
         It would exceed 2 GiB, or a number or metadata value cannot be written.
     """
     first_spec = spec_version == 1
-    shape = _shape_v1 if first_spec else _shape_v2
     try:
         root = Table(
             struct(id),
             struct(parent_id) if first_spec and parent_id is not None else None,
-            [_node_table(node, shape(node.array)) for node in nodes],
+            [_node_table(node, spec_version) for node in nodes],
             u64(flushed_at),
             message,
             metadata_tables(metadata, messagepack if first_spec else flexbuffers),
             _file_infos(manifest_files) if first_spec else _NO_ITEMS,
-            None if first_spec else [_file_table(info) for info in manifest_files],
+            None if first_spec else _file_tables(manifest_files),
         )
         return build(root)
-    except _struct.error as error:
+    except (_struct.error, OverflowError) as error:
         raise FormatError(f"a number is out of range: {error}", kind=ErrorKind.SERIALIZATION) from error
 
 
@@ -67,23 +95,30 @@ def _file_infos(infos: Sequence[ManifestFileInfo]) -> Vector:
     return Vector(packed, len(infos), 8)
 
 
-def _file_table(info: ManifestFileInfo) -> Table:
-    return Table(struct(info.id), u64(info.size_bytes), u32(info.num_chunk_refs))
+def _file_tables(infos: Sequence[ManifestFileInfo]) -> Prebuilt:
+    """The vector of ``ManifestFileInfoV2`` tables, made as one column of records."""
+    count = len(infos)
+    vtable_at = 4 + 4 * count
+    records_at = vtable_at + len(_FILE_VTABLE) + -(vtable_at + len(_FILE_VTABLE)) % 8
+    places = np.arange(records_at, records_at + count * _FILE_RECORD.itemsize, _FILE_RECORD.itemsize)
+    records = np.zeros(count, dtype=_FILE_RECORD)
+    records["vtable"] = places - vtable_at
+    records["num_chunk_refs"] = np.array([info.num_chunk_refs for info in infos], dtype=np.uint32)
+    records["size_bytes"] = np.array([info.size_bytes for info in infos], dtype=np.uint64)
+    records["id"] = np.frombuffer(b"".join([info.id for info in infos]), dtype="V12")
+    offsets = (places - np.arange(4, 4 + 4 * count, 4)).astype("<u4")
+    front = _struct.pack("<I", count) + offsets.tobytes() + _FILE_VTABLE
+    return Prebuilt(front.ljust(records_at, b"\0") + records.tobytes(), 0)
 
 
-def _node_table(node: NodeSnapshot, shape: tuple[Vector, list[Table] | None]) -> Table:
-    if node.array is None:
-        code, data = _GROUP, Table()
-    else:
-        names = node.array.dimension_names
-        data = Table(
-            shape[0],
-            None if names is None else [Table(name or None) for name in names],
-            [_manifest_ref(ref) for ref in node.array.manifests],
-            shape[1],
-        )
-        code = _ARRAY
-    return Table(struct(node.id), node.path, node.user_data, u8(code), data)
+def _node_table(node: NodeSnapshot, spec_version: int) -> Table:
+    array = node.array
+    if array is None:
+        return Table(struct(node.id), node.path, node.user_data, _GROUP_CODE, _GROUP_DATA)
+    shape_v1, shape_v2 = _shape_v1(array) if spec_version == 1 else _shape_v2(array)
+    manifests = [_manifest_ref(ref) for ref in array.manifests]
+    data = Table(shape_v1, _names(array.dimension_names), manifests, shape_v2)
+    return Table(struct(node.id), node.path, node.user_data, _ARRAY_CODE, data)
 
 
 def _manifest_ref(ref: ManifestRef) -> Table:
@@ -91,10 +126,22 @@ def _manifest_ref(ref: ManifestRef) -> Table:
     return Table(struct(ref.id), Vector(_struct.pack(f"<{len(bounds)}I", *bounds), len(ref.extents)))
 
 
-def _shape_v1(array: ArrayData | None) -> tuple[Vector, list[Table] | None]:
+def _names(names: tuple[str | None, ...] | None) -> Field:
+    """Unnamed dimensions, and those with an empty name, have a table without name."""
+    if names is None:
+        return None
+    make = partial(_name_tables, names)
+    if len(names) > _MAX_SHARED_DIMENSIONS or sum(map(len, filter(None, names))) > _MAX_SHARED_TEXT:
+        return make()
+    return Shared(("names", names), make)
+
+
+def _name_tables(names: tuple[str | None, ...]) -> list[Table]:
+    return [Table(name or None) for name in names]
+
+
+def _shape_v1(array: ArrayData) -> tuple[Field, Field]:
     """Lengths and chunk lengths; the latter computed backwards, as the true ones are not known here."""
-    if array is None:
-        return _NO_ITEMS, None
     packed = [
         _PACK_DIMENSION(length, -(-length // count) if count else 0)
         for length, count in zip(array.shape, array.num_chunks, strict=True)
@@ -102,8 +149,13 @@ def _shape_v1(array: ArrayData | None) -> tuple[Vector, list[Table] | None]:
     return Vector(b"".join(packed), len(packed), 8), None
 
 
-def _shape_v2(array: ArrayData | None) -> tuple[Vector, list[Table] | None]:
-    if array is None:
-        return _NO_ITEMS, None
+def _shape_v2(array: ArrayData) -> tuple[Field, Field]:
+    make = partial(_dimension_tables, array)
+    if len(array.shape) > _MAX_SHARED_DIMENSIONS:
+        return _NO_SHAPE, make()
+    return _NO_SHAPE, Shared(("shape", array.shape, array.num_chunks), make)
+
+
+def _dimension_tables(array: ArrayData) -> list[Table]:
     dimensions = zip(array.shape, array.num_chunks, strict=True)
-    return _NO_ITEMS, [Table(u64(length), u32(count)) for length, count in dimensions]
+    return [Table(u64(length), u32(count)) for length, count in dimensions]

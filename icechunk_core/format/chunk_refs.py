@@ -24,6 +24,7 @@ from icechunk_core.format._ref_columns import (
     columns_from_items,
     concat_columns,
     coords_from_keys,
+    merged_columns,
 )
 from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef, RefKind, VirtualRef
 
@@ -52,6 +53,7 @@ class ChunkRefs:
     Attributes
     ----------
     coords : uint32[n, ndim]
+        Kept column by column in memory (Fortran order), which is how it is mostly used.
     kind : uint8[n]
         `RefKind` codes.
     offset, length : uint64[n]
@@ -114,7 +116,7 @@ class ChunkRefs:
         length: npt.ArrayLike,
     ) -> ChunkRefs:
         """From columns of native refs, in any order; the first of equal coordinates counts."""
-        table = np.array(coords, dtype=np.uint32)
+        table = np.array(coords, dtype=np.uint32, order="F")
         return cls._sorted(
             RefColumns(
                 table,
@@ -222,7 +224,10 @@ class ChunkRefs:
         ids = self.chunk_ids if native.all() else self.chunk_ids[native]
         words = np.ascontiguousarray(ids).view(_ID_WORDS).reshape(len(ids))
         high, low = words["high"].astype(np.uint64), words["low"].astype(np.uint32)
-        order = np.lexsort((low, high))
+        order = np.argsort(high)
+        same_high = high[order[1:]] == high[order[:-1]]
+        if (same_high & (low[order[1:]] != low[order[:-1]])).any():
+            order = np.lexsort((low, high))
         high, low = high[order], low[order]
         first = np.ones(len(ids), dtype=bool)
         first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
@@ -281,20 +286,12 @@ class ChunkRefs:
         ndim = self.ndim if len(self) else len(next(iter(changes)))
         added = ChunkRefs.from_items(ndim, {c: ref for c, ref in changes.items() if ref is not None})
         touched = coords_from_keys(ndim, changes.keys(), len(changes))
-        kept = self._without(touched)
-        return ChunkRefs.concat([kept, added])
-
-    def _without(self, touched: Coords) -> ChunkRefs:
-        """Without the rows of these coordinates."""
         if not len(self):
-            return self
+            return added
         box = join_boxes(bounding_box(self.coords), bounding_box(touched))
-        keys, wanted = box_keys(self.coords, box), box_keys(touched, box)
-        rows = np.searchsorted(keys, wanted)
-        rows = rows[rows < len(keys)] if len(rows) else rows
-        hits = rows[np.isin(keys[rows], wanted)]
-        if not len(hits):
-            return self
-        keep = np.ones(len(self), dtype=bool)
-        keep[hits] = False
-        return ChunkRefs(self.columns.rows(keep))
+        keys = box_keys(self.coords, box)
+        dropped = np.searchsorted(keys, np.sort(box_keys(touched, box)))
+        dropped = np.unique(dropped[dropped < len(keys)])
+        dropped = dropped[np.isin(keys[dropped], box_keys(touched, box))]
+        before = np.searchsorted(keys, box_keys(added.coords, box))
+        return ChunkRefs(merged_columns(self.columns, dropped, added.columns, before))

@@ -157,12 +157,12 @@ def test_truncated_files(prefix: str) -> None:
 def test_numbers_replaced_by_extremes_allocate_little(prefix: str) -> None:
     """Any aligned number (count, offset, vtable) replaced by an extreme one takes no large allocation."""
     kind = KINDS[prefix]
-    data = max(files("v21-basic", prefix, limit=1000), key=len)
+    data = max(files("v21-chunk-kinds", prefix, limit=1000), key=len)
     header, payload = unseal(data, kind.file_type, name="object")
     tracemalloc.start()
     try:
         for position in range(0, len(payload) - 3, 4):
-            for value in (0, 1, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF):
+            for value in (0, 0x10000, 0xFFFFFFFF):
                 broken = bytearray(payload)
                 pystruct.pack_into("<I", broken, position, value)
                 survives(kind, seal(kind.file_type, bytes(broken), spec_version=header.spec_version, level=1))

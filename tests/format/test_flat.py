@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from icechunk_core.errors import Corrupt
 from icechunk_core.format._flat_builder import (
+    Later,
     Prebuilt,
+    Shared,
     Table,
     Vector,
     boolean,
     build,
+    build_front,
     i32,
     prebuild,
     struct,
@@ -143,6 +146,32 @@ def _read_all(data: bytes) -> None:
     table.string(0)
     for child in table.tables(1):
         child.u64(0)
+
+
+def test_shared_content_is_written_once() -> None:
+    """References with equal keys lead to one copy, also when shared things share others."""
+    names = ["x" * 100, "y" * 100]
+
+    def pair() -> Table:
+        return Table(Shared("names", lambda: names), u8(7))
+
+    data = build(Table(Shared("pair", pair), [Table(Shared("pair", pair)) for _ in range(50)], "end"))
+    assert data.count(b"x" * 100) == 1
+    table = FlatBuffer(data, name="it").root()
+    assert table.string(2) == "end"
+    pairs = [table.table(0), *(entry.table(0) for entry in table.tables(1))]
+    assert len({found.position for found in pairs}) == 1
+    assert all(found.strings(0) == names and found.u8(1) == 7 for found in pairs)
+
+
+def test_open_references_are_the_callers_to_complete() -> None:
+    """`build_front` leaves room for an offset, and says where."""
+    later = Later()
+    front = build_front(Table("name", later))
+    end = len(front) + -len(front) % 4
+    pystruct.pack_into("<I", front, later.at, end - later.at)
+    table = FlatBuffer(bytes(front.ljust(end, b"\0")) + b"\x03\0\0\0abc", name="it").root()
+    assert (table.string(0), table.byte_vector(1)) == ("name", b"abc")
 
 
 def test_nothing_outside_the_buffer_is_read() -> None:

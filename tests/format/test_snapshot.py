@@ -90,6 +90,18 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
         encode_snapshot(snapshot, spec_version=2)
 
 
+@pytest.mark.parametrize(("ndim", "size"), [(8, 31), (8, 33), (9, 1), (64, 100)])
+def test_many_arrays_alike(ndim: int, size: int) -> None:
+    """Thousands of arrays of one shape, which share parts of the file, can all be read again."""
+    names = tuple(f"{axis}".ljust(size, "x") for axis in range(ndim))
+    array = ArrayData((10,) * ndim, (5,) * ndim, names, ())
+    table = NodeTable.from_nodes(
+        NodeSnapshot(row.to_bytes(8, "big"), f"/{row}", b"", array) for row in range(2000)
+    )
+    data = encode_snapshot(evolve(initial_snapshot(5), nodes=table), spec_version=2)
+    assert decode_snapshot(data, name="s").nodes == table
+
+
 # --- the node table ---
 
 
