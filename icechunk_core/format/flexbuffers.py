@@ -127,9 +127,11 @@ class _Writer:
         )
 
     def map(self, value: dict[Any, JSON], depth: int) -> _Item:
-        items = _sorted_items(value)
-        positions = [_Item(_KEY, self.key(key), 0) for key, _ in items]
-        values = [self.value(item, depth) for _, item in items]
+        positions = []
+        values = []
+        for key, item in _sorted_items(value):
+            positions.append(_Item(_KEY, self.key(key), 0))
+            values.append(self.value(item, depth))
         keys = self._elements(positions, self._log_width(positions, 1), typed=True, counted=True)
         return self.vector(values, keys)
 
