@@ -36,7 +36,16 @@ def load(data: bytes, *, name: str) -> Any:
     try:
         return yaml.load(data, Loader=_Loader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise _corrupt(f"invalid YAML: {error}", name) from error
+        # Without its cause, whose text quotes the file, where secrets may be.
+        raise _corrupt(f"invalid YAML: {_problem(error)}", name) from None
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        place = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        return f"{error.problem or error.context}{place}"
+    return type(error).__name__ if isinstance(error, ValueError | TypeError | RecursionError) else str(error)
 
 
 def dump(tree: Any) -> bytes:

@@ -225,6 +225,17 @@ def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return plain | st.builds(Variant, variant_names, plain | scalars)
 
 
+@pytest.mark.parametrize(
+    "data", [b"key: SECRET: x", b"a: &SECRET [1]\nb: *SECRET", b"store: !gcs\n  key: 'SECRET", b"a: [SECRET"]
+)
+def test_errors_do_not_quote_the_file(data: bytes) -> None:
+    """An error tells where the file is broken, but not what is in it: that may be a credential."""
+    with pytest.raises(Corrupt) as caught:
+        decode_config_yaml(data, name="config.yaml")
+    assert "SECRET" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 trees = st.recursive(scalars, containers, max_leaves=10)
 
 
