@@ -44,9 +44,10 @@ class StorageConformance:
     budget: ClassVar[Budget] = SMALL
 
     @pytest.fixture(scope="class")
-    def location(self) -> Iterator[Location]:
+    @classmethod
+    def location(cls) -> Iterator[Location]:
         """Where to work; closed and cleaned up after the class's last test."""
-        location = Location.from_url(type(self).url, secrets=self.secrets, budget=self.budget)
+        location = Location.from_url(cls.url, secrets=cls.secrets, budget=cls.budget)
         yield location
         asyncio.run(location.cleanup())
 

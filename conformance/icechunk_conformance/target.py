@@ -80,10 +80,16 @@ class Location:
 
     @classmethod
     def from_url(
-        cls, url: str, *, secrets: Sequence[str] = (), budget: Budget = SMALL, **options: Any
+        cls,
+        url: str,
+        *,
+        secrets: Sequence[str] = (),
+        budget: Budget = SMALL,
+        workers: WorkerPool | None = None,
+        **options: Any,
     ) -> Location:
         """The storage that a URL names."""
-        return cls(UrlOpener(url, options), secrets=secrets, budget=budget)
+        return cls(UrlOpener(url, options), secrets=secrets, budget=budget, workers=workers)
 
     def raw(self) -> Storage:
         """Another independent client, of the whole location: for pickling and reading only."""

@@ -37,28 +37,36 @@ def read_message(stream: IO[bytes]) -> Any:
 class WorkerPool:
     """Some fresh interpreters that run module-level functions (coroutine or plain) at the same time.
 
-    They are started like ``multiprocessing``'s *spawn* does it, without its import of the
+    They are started on first use, like ``multiprocessing``'s *spawn* does it, without its import of the
     caller's main module. Nothing is inherited; jobs and results are pickled.
     """
 
     def __init__(self, count: int, *, timeout: float) -> None:
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
         self.timeout = timeout
         self.broken = False
-        self._workers = [
+        self._count = count
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _start(self, count: int) -> None:
+        """Have that many processes; nobody races before all of them have started."""
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+        fresh = [
             subprocess.Popen(
                 [sys.executable, "-m", "icechunk_conformance.worker_main"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
             )
-            for _ in range(count)
+            for _ in range(count - len(self._workers))
         ]
-        # Nobody races before everybody has started.
-        self.map(_ready, [()] * count)
-
-    def __len__(self) -> int:
-        return len(self._workers)
+        self._workers += fresh
+        for worker in fresh:
+            write_message(_pipe(worker.stdin), (_ready, ()))
+        for worker in fresh:
+            read_message(_pipe(worker.stdout))
 
     def map(self, job: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run ``job(*arguments[i])`` in process ``i``, all at the same time; results in order.
@@ -68,10 +76,11 @@ class WorkerPool:
         Failure
             If a process died, did not answer in time, or the job raised.
         """
-        busy = self._workers[: len(arguments)]
         watchdog = threading.Timer(self.timeout, self._kill)
         watchdog.start()
         try:
+            self._start(len(arguments))
+            busy = self._workers[: len(arguments)]
             for worker, values in zip(busy, arguments, strict=True):
                 write_message(_pipe(worker.stdin), (job, values))
             answers = [read_message(_pipe(worker.stdout)) for worker in busy]

@@ -10,6 +10,7 @@ from icechunk_conformance import Level, Location, run_suite
 from icechunk_conformance.pytest import StorageConformance
 from icechunk_conformance.reference import ReferenceStorage
 from icechunk_conformance.reference_shared import SharedStorage
+from icechunk_conformance.workers import WorkerPool
 
 from tests.conformance.support import SuspendingReference
 
@@ -26,10 +27,11 @@ class TestFilesystem(StorageConformance):
     options = ""
 
     @pytest.fixture(scope="class")
-    def location(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Location]:
+    @classmethod
+    def location(cls, tmp_path_factory: pytest.TempPathFactory, workers: WorkerPool) -> Iterator[Location]:
         """A directory of its own."""
         folder = tmp_path_factory.mktemp("objects")
-        location = Location.from_url(f"{folder.as_uri()}{self.options}", budget=self.budget)
+        location = Location.from_url(f"{folder.as_uri()}{cls.options}", budget=cls.budget, workers=workers)
         yield location
         asyncio.run(location.cleanup())
 
@@ -47,8 +49,8 @@ class TestReadOnlyMemory(StorageConformance):
 
 
 @pytest.mark.parametrize("backend", [ReferenceStorage, SuspendingReference, SharedStorage])
-def test_the_reference_storages_pass(backend: type[ReferenceStorage]) -> None:
+def test_the_reference_storages_pass(backend: type[ReferenceStorage], workers: WorkerPool) -> None:
     """The storages that the gallery is derived from have no mistake of their own."""
-    report = run_suite(Location(backend.opener("a-secret-to-keep")))
+    report = run_suite(Location(backend.opener("a-secret-to-keep"), workers=workers))
     assert [(result.check.id, result.message) for result in report.failures] == []
     assert report.level is Level.COMMIT_SAFE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from icechunk_conformance import Location, Status, all_checks, run_check
@@ -12,14 +11,6 @@ from icechunk_conformance.broken.gallery import SECRET
 from icechunk_conformance.workers import WorkerPool
 
 from tests.conformance.support import GALLERY_BUDGET
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[WorkerPool]:
-    """Processes that all broken storages share."""
-    pool = WorkerPool(GALLERY_BUDGET.processes, timeout=GALLERY_BUDGET.timeout)
-    yield pool
-    pool.stop()
 
 
 def failed_checks(entry: Broken, workers: WorkerPool, only: frozenset[str] | None = None) -> set[str]:

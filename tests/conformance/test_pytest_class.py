@@ -20,7 +20,8 @@ class TestGood(StorageConformance):
 
 class TestBroken(StorageConformance):
     @pytest.fixture(scope="class")
-    def location(self):
+    @classmethod
+    def location(cls):
         (entry,) = [entry for entry in gallery() if entry.name == "inclusive-end"]
         location = Location(entry.backend.opener())
         yield location

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from icechunk_conformance import Level, Location, Report, Result, Status, all_checks, run_suite
 from icechunk_conformance.reference import REFERENCE, ReferenceStorage
+from icechunk_conformance.workers import WorkerPool
 
 from icechunk_core.contract import AtomicityScope, Capabilities
 from tests.conformance.support import ModestReference, ReadOnlyReference, SingleWriterReference
@@ -16,7 +17,7 @@ from tests.conformance.support import ModestReference, ReadOnlyReference, Single
 def report_with(failed: str, capabilities: Capabilities = REFERENCE) -> Report:
     """A report in which all checks passed but those."""
     results = [
-        Result(check, Status.FAILED if check.id in failed.split() else Status.PASSED, "why")
+        Result(check, Status.FAILED if check.id in failed.split() else Status.PASSED, "the reason")
         for check in all_checks()
     ]
     return Report("a storage", capabilities, results, "small")
@@ -83,10 +84,12 @@ def test_a_partial_run_has_no_level() -> None:
         (ReadOnlyReference, Level.READ, "read-only"),
     ],
 )
-def test_honest_storages_pass(backend: type[ReferenceStorage], level: Level, words: str) -> None:
+def test_honest_storages_pass(
+    backend: type[ReferenceStorage], level: Level, words: str, workers: WorkerPool
+) -> None:
     """A storage that lacks capabilities and says so passes what it is asked, and gets the level it can
     have."""
-    report = run_suite(Location(backend.opener()))
+    report = run_suite(Location(backend.opener(), workers=workers))
     assert [(result.check.id, result.message) for result in report.failures] == []
     assert report.level is level
     assert words in "\n".join(report.verdict())
@@ -98,8 +101,8 @@ def test_the_text_shows_every_check_and_why_it_failed() -> None:
     text = report.as_text()
     assert all(check.id in text for check in all_checks())
     assert "FAIL A01" in text
-    assert text.count("why") == 1
-    assert report.as_text(verbose=True).count("why") == len(all_checks())
+    assert text.count("the reason") == 1
+    assert report.as_text(verbose=True).count("the reason") == len(all_checks())
 
 
 def test_the_json_is_complete() -> None:

@@ -12,6 +12,7 @@ from icechunk_conformance.broken.gallery import SECRET
 from icechunk_conformance.reference import ReferenceStorage
 from icechunk_conformance.registry import REQUIREMENTS, Check, check, select
 from icechunk_conformance.target import Target
+from icechunk_conformance.workers import WorkerPool
 
 from tests.conformance.support import ModestReference
 
@@ -21,7 +22,7 @@ async def _contents(location: Location) -> dict[str, bytes]:
     return {info.key: bytes((await client.get_range(info.key))[0]) async for info in client.list()}
 
 
-def test_a_run_touches_nothing_else_and_cleans_up() -> None:
+def test_a_run_touches_nothing_else_and_cleans_up(workers: WorkerPool) -> None:
     """Objects that were there stay as they are, and none is left over."""
     opener = ReferenceStorage.opener()
     before = {"repo": b"precious", "conformance": b"a neighbour", "chunks/x": b"also"}
@@ -32,14 +33,14 @@ def test_a_run_touches_nothing_else_and_cleans_up() -> None:
             await client.put(key, data)
 
     asyncio.run(fill())
-    location = Location(opener)
+    location = Location(opener, workers=workers)
     run_suite(location)
     assert asyncio.run(_contents(location)) == before
 
 
-def test_a_storage_that_cannot_list_is_cleaned_up_too() -> None:
+def test_a_storage_that_cannot_list_is_cleaned_up_too(workers: WorkerPool) -> None:
     """What was written is remembered, so that it can be removed without a listing."""
-    location = Location(ModestReference.opener())
+    location = Location(ModestReference.opener(), workers=workers)
     run_suite(location)
     assert dict(location.origin.config.place().objects) == {}
 

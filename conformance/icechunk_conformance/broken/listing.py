@@ -149,7 +149,7 @@ class EmptyIsMissing(ReferenceStorage):
 
     def select(self, prefix: str, start_after: str | None) -> list[ObjectInfo]:
         infos = super().select(prefix, start_after)
-        if not infos and start_after is None and not super().select(prefix[:40], None):
+        if not infos and start_after is None and prefix.endswith("/") and prefix.count("/") > 1:
             raise NotFound("no such folder")
         return infos
 

@@ -342,7 +342,8 @@ async def readers_between_threads(target: Target) -> None:
 
 @check("F09", "Readers see whole objects only, updates: threads", requires=("update", "threads"))
 async def readers_of_updates_between_threads(target: Target) -> None:
-    """As F08, with conditional updates."""
+    """While threads update an object conditionally with bodies of very different sizes, other
+    threads that read it see whole bodies that were written."""
     await _watch_between_threads(target, conditional=True)
 
 
@@ -413,7 +414,8 @@ async def chain_between_processes(target: Target) -> None:
 
 @check("F12", "Readers see whole objects only: processes", requires=("processes",))
 async def readers_between_processes(target: Target) -> None:
-    """As F08, between processes."""
+    """While processes overwrite an object with bodies of very different sizes, others that read it
+    see whole bodies that were written, never a mixture, a part or nothing."""
     client = await target.client()
     await client.put("object", whole_body(0, 0))
     turns = target.budget.rounds * 4
