@@ -86,7 +86,8 @@ class Directories:
             try:
                 self._system.make_directory(path)
             except FileExistsError:
-                if not os.path.isdir(path):
+                # One look: it may be gone again, which is for the caller to repeat.
+                if not stat.S_ISDIR(os.stat(path).st_mode):
                     raise _in_the_way(path) from None
 
     def forget(self, relative: str) -> None:
