@@ -91,7 +91,7 @@ def test_flipped_bytes_of_payloads(name: str) -> None:
 def test_every_flipped_byte(name: str) -> None:
     """Flipping every byte of the smaller repo info files and of their decompressed content."""
     for data in repo_files(load_vector(name)):
-        if len(data) > 2500:
+        if len(data) > 3000:
             continue
         for damaged in flipped(data):
             use_repo_info(damaged)
