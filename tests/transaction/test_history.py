@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icechunk_core.errors import Corrupt, ErrorKind, RefNotFoundError, SnapshotNotFoundError
+from icechunk_core.errors import Corrupt, RefNotFoundError, SnapshotNotFoundError
 from icechunk_core.format.base32 import encode
 from icechunk_core.format.repo_info import SnapshotTable
 from icechunk_core.transaction import history
