@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icechunk_core.errors import InvalidInputError
@@ -29,6 +29,7 @@ def check(refs: ChunkRefs, expected: Items) -> None:
 
 
 @pytest.mark.parametrize("ndim", DIMENSIONS)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_from_items(ndim: int, data: st.DataObject) -> None:
     """Whatever goes in comes out, sorted; coordinates that are not there are not found."""
@@ -46,6 +47,7 @@ def test_from_items(ndim: int, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("ndim", DIMENSIONS)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_updates_are_those_of_a_dict(ndim: int, data: st.DataObject) -> None:
     """A chain of updates and removals gives the same as on a dict, and leaves the original as it was."""
@@ -81,6 +83,7 @@ def test_many_updates_do_not_pile_up_buffers() -> None:
 
 
 @pytest.mark.parametrize("ndim", DIMENSIONS)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_concat_and_restricted(ndim: int, data: st.DataObject) -> None:
     """Joining parts gives the union, the earlier part winning; restricting gives what lies in the box."""
