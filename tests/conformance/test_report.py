@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from icechunk_conformance import Level, Location, Report, Result, Status, all_checks, run_suite
 from icechunk_conformance.reference import REFERENCE, ReferenceStorage
+from icechunk_conformance.table import print_report
 from icechunk_conformance.workers import WorkerPool
 
 from icechunk_core.contract import AtomicityScope, Capabilities
@@ -115,3 +116,16 @@ def test_the_json_is_complete() -> None:
     statuses = {each["id"]: each["status"] for each in document["checks"]}
     assert statuses["F04"] == "failed"
     assert len(statuses) == len(all_checks())
+
+
+def test_the_table_in_colour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal the report is a table with the same content; square brackets in it are no markup."""
+    pytest.importorskip("rich")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    report = evolve(report_with("A01"), storage="<Storage [red]>")
+    print_report(report, verbose=True)
+    output = capsys.readouterr().out
+    assert all(check.id in output and check.title in output for check in all_checks())
+    assert "<Storage [red]>" in output
+    assert "Level: None" in output
