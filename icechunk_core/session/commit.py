@@ -10,7 +10,14 @@ from attrs import frozen
 
 from icechunk_core.assets.settings import backoff_seconds
 from icechunk_core.drive import gather, pause
-from icechunk_core.errors import ConflictError, ErrorKind, FormatError, RebaseFailedError, SessionStateError
+from icechunk_core.errors import (
+    ConflictError,
+    ErrorKind,
+    FormatError,
+    OutcomeUnknown,
+    RebaseFailedError,
+    SessionStateError,
+)
 from icechunk_core.format import layout
 from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.manifest import Manifest
@@ -81,11 +88,17 @@ async def commit(
         while True:
             extra = {"rebase_attempts": attempts} if rebase_with is not None else None
             try:
-                snapshot = await _publish(state, message, _with_library_data(metadata, extra), kind)
+                snapshot = await _landed(state) or await _publish(
+                    state, message, _with_library_data(metadata, extra), kind
+                )
                 break
             except RebaseFailedError:
                 raise
             except ConflictError:
+                landed = await _landed(state)
+                if landed is not None:
+                    snapshot = landed
+                    break
                 if rebase_with is None or attempts >= rebase_tries:
                     raise
             attempts += 1
@@ -96,6 +109,20 @@ async def commit(
         else:
             state.completed(snapshot)
         return snapshot.id
+
+
+async def _landed(state: SessionState) -> Snapshot | None:
+    """The commit of an earlier try whose outcome was unknown then, if it is in the history now."""
+    if not state.in_doubt or state.branch is None:
+        return None
+    history = state.context.history
+    async for info in history.ancestry(await history.branch(state.branch)):
+        for snapshot in state.in_doubt:
+            if snapshot.id == info.id:
+                return snapshot
+        if info.id == state.base.id:
+            return None
+    return None
 
 
 def _check(state: SessionState, kind: CommitKind, allow_empty: bool) -> None:
@@ -165,7 +192,12 @@ async def _publish(state: SessionState, message: str, metadata: dict[str, Any], 
     )
     await _check_drift(state, snapshot)
     manifest_keys = [key for array in prepared for key in array.keys]
-    await _publish_in_history(state, snapshot, kind, [*state.sink.unsynced(), *manifest_keys, *keys])
+    try:
+        await _publish_in_history(state, snapshot, kind, [*state.sink.unsynced(), *manifest_keys, *keys])
+    except OutcomeUnknown:
+        if kind is not CommitKind.FLUSH:
+            state.in_doubt.append(snapshot)
+        raise
     return snapshot
 
 

@@ -50,6 +50,10 @@ class SessionState:
         What the session may do, and where it commits to.
     changes
         Uncommitted changes.
+    prepared
+        Manifests that a commit has written, for the next try (see `icechunk_core.session.commit`).
+    in_doubt
+        Snapshots of these very changes whose publication had an unknown outcome.
     """
 
     context: RepositoryContext
@@ -61,6 +65,7 @@ class SessionState:
     sink: ChunkSink = field(init=False)
     lock: threading.RLock = field(factory=threading.RLock, init=False)
     prepared: dict[bytes, Any] = field(factory=dict, init=False)
+    in_doubt: list[Snapshot] = field(factory=list, init=False)
     facade: Callable[[], Any] | None = field(default=None, init=False)
     _busy: bool = field(default=False, init=False)
     _arrays: dict[str, ArrayRefs] = field(factory=dict, init=False)
@@ -146,13 +151,13 @@ class SessionState:
             self.mode = SessionMode.READONLY
             self.branch = None
             self.rebased(base, ChangeSet())
-            self.prepared.clear()
+            self._forget_tries()
 
     def continued(self, base: Snapshot) -> None:
         """The changes are committed as ``base``, and the session goes on writing on top of it."""
         with self.lock:
             self.rebased(base, ChangeSet())
-            self.prepared.clear()
+            self._forget_tries()
 
     def switched(self, base: Snapshot, branch: str | None) -> None:
         """Show another version; there are no uncommitted changes."""
@@ -177,8 +182,11 @@ class SessionState:
 
     def _changed(self) -> None:
         self._arrays = {}
-        if self.prepared:
-            self.prepared.clear()
+        self._forget_tries()
+
+    def _forget_tries(self) -> None:
+        self.prepared.clear()
+        self.in_doubt.clear()
 
     # --- nodes
 
@@ -341,8 +349,9 @@ class SessionState:
             if self._arrays.get(path) is not array:
                 array = self._writable_array(path, coords)
             self.changes.set_chunk(array.node.id, coords, ref)
-            if self.prepared:
+            if self.prepared or self.in_doubt:
                 self.prepared.pop(array.node.id, None)
+                self.in_doubt.clear()
 
     def _writable_array(self, path: str, coords: tuple[int, ...]) -> ArrayRefs:
         array = self._arrays.get(path) or self.array(path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import pytest
 
 import icechunk_core as ic
@@ -94,6 +97,48 @@ async def test_unknown_outcome_is_said(storage: Storage, spec_version: int, meta
     assert session.has_uncommitted_changes
     acts.clear()
     assert await session.commit_async("a") == (await ids(repo))[0]
+
+
+async def test_committing_again_after_an_unknown_outcome_commits_once(storage: Storage) -> None:
+    """The first try landed after all: committing again finds it, and the history has it once."""
+    acts, repo = faulty(storage, 2, metadata=True)
+    session = await add_group(repo, "a")
+    late: list[Callable[[], Awaitable[Any]]] = []
+
+    async def keep_for_later(really: Callable[[], Awaitable[Any]]) -> Any:
+        late.append(really)
+        raise Timeout("no answer")
+
+    acts += [keep_for_later, *(never_lands(Timeout("no answer")) for _ in range(9))]
+    with pytest.raises(ic.OutcomeUnknown) as raised:
+        await session.commit_async("a")
+    acts.clear()
+    await late[0]()
+    assert await session.commit_async("a") == raised.value.snapshot_id
+    assert len(await ids(repo)) == 2
+    assert session.read_only
+
+
+async def test_an_unknown_outcome_that_lands_during_the_next_try(storage: Storage) -> None:
+    """Also when it lands between our reading the branch and our swap: no conflict with ourselves."""
+    acts, repo = faulty(storage, 2, metadata=True)
+    session = await add_group(repo, "a")
+    late: list[Callable[[], Awaitable[Any]]] = []
+
+    async def keep_for_later(really: Callable[[], Awaitable[Any]]) -> Any:
+        late.append(really)
+        raise Timeout("no answer")
+
+    async def first_the_late_one(really: Callable[[], Awaitable[Any]]) -> Any:
+        await late[0]()
+        return await really()
+
+    acts += [keep_for_later, *(never_lands(Timeout("no answer")) for _ in range(3))]
+    with pytest.raises(ic.OutcomeUnknown) as raised:
+        await session.commit_async("a")
+    acts[:] = [first_the_late_one]
+    assert await session.commit_async("a") == raised.value.snapshot_id
+    assert len(await ids(repo)) == 2
 
 
 async def test_a_real_conflict_stays_one(storage: Storage, spec_version: int) -> None:
