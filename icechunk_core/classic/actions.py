@@ -14,6 +14,7 @@ from icechunk_core.repository.queries import check_storage_writable, resolve
 from icechunk_core.session import SessionState
 from icechunk_core.session.commit import commit
 from icechunk_core.transaction.change_set import ChangeSet
+from icechunk_core.transaction.refitting import refit
 
 __all__ = ["ClassicActions"]
 
@@ -60,7 +61,9 @@ class ClassicActions:
             for ref in refs.values()
             if isinstance(ref, NativeRef)
         }
-        self._state.merge(other)
+        with self._state.lock:
+            refit(other, self._state.changes, self._state.base.nodes)
+            self._state.merge(other)
         self._state.sink.adopt([layout.chunk_key(chunk_id) for chunk_id in sorted(written)])
 
     def change_set_bytes(self) -> bytes:

@@ -56,7 +56,7 @@ def test_open_existing(storage: StorageConfig) -> None:
 
 def test_open_existing_where_none_is(storage: StorageConfig) -> None:
     """The `ValueError` names the location, and says to create one or to change the location."""
-    with pytest.raises(ValueError, match="create one there.*or change the location") as raised:
+    with pytest.raises(ValueError, match=r"create one there.*or change the location") as raised:
         IcechunkStore.open_existing(storage)
     assert isinstance(raised.value, InvalidInputError)
     assert raised.value.kind == ErrorKind.REPOSITORY_NOT_FOUND

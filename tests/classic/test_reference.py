@@ -45,7 +45,7 @@ def _matches(given: Parameter, expected: tuple[str, Any, Any]) -> bool:
 
 @pytest.mark.parametrize("item", REFERENCE, ids=str)
 def test_use(item: Item) -> None:
-    """Each item is a property, a method or a class method, blocking or awaited, as listed, with a docstring."""
+    """Each item is a property, a method or a class method, blocking or awaited, as listed."""
     attribute = _attribute(item)
     if item.use == "property":
         assert isinstance(attribute, property)

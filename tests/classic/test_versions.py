@@ -35,7 +35,7 @@ History = tuple[IcechunkStore, list[str]]
 
 
 async def test_commit(storage: StorageConfig, store: IcechunkStore, call: Call) -> None:
-    """The store stays on the branch, at the new snapshot, writable, and goes on; others see what is committed."""
+    """The store stays on the branch, at the new snapshot, writable; others see the commit."""
     make_array(store)
     first = await call(store, "commit", "array")
     assert (store.snapshot_id, store.branch, store.read_only) == (first, "main", False)
