@@ -141,7 +141,7 @@ def validate_ref_name_v1(name: str) -> None:
         )
 
 
-def branch_key(name: str, *, escape: bool = True) -> str:
+def branch_key(name: str, *, escape: bool = False) -> str:
     """Key of a spec 1 branch pointer.
 
     Parameters
@@ -150,7 +150,7 @@ def branch_key(name: str, *, escape: bool = True) -> str:
         Branch name.
     escape
         Percent-encode what Icechunk's generic storage layer encodes (local files, GCS, Azure, memory).
-        Native S3 keeps names as they are.
+        Backends for such storages encode all their keys themselves, so the engine leaves it to them.
 
     Raises
     ------
@@ -163,21 +163,21 @@ def branch_key(name: str, *, escape: bool = True) -> str:
     return _ref_key("branch", name, escape)
 
 
-def tag_key(name: str, *, escape: bool = True) -> str:
+def tag_key(name: str, *, escape: bool = False) -> str:
     """Key of a spec 1 tag pointer; see `branch_key`.
 
-    >>> tag_key("étiquette")
+    >>> tag_key("étiquette", escape=True)
     'refs/tag.%C3%A9tiquette/ref.json'
     """
     return _ref_key("tag", name, escape)
 
 
-def tombstone_key(name: str, *, escape: bool = True) -> str:
+def tombstone_key(name: str, *, escape: bool = False) -> str:
     """Key of the marker of a deleted spec 1 tag; see `branch_key`."""
     return _ref_key("tag", name, escape) + ".deleted"
 
 
-def parse_ref_key(key: str, *, escaped: bool = True) -> tuple[RefKind, str, bool] | None:
+def parse_ref_key(key: str, *, escaped: bool = False) -> tuple[RefKind, str, bool] | None:
     """Kind, name, and whether it is a tombstone, of a key below ``refs/``; None if it is no ref key.
 
     >>> parse_ref_key("refs/tag.v1/ref.json.deleted")

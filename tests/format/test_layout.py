@@ -78,10 +78,11 @@ def test_escaping_matches_stored_repositories() -> None:
     """Every ref key of the spec 1 vectors is the key of the name that it stands for."""
     for vector in map(load_vector, SPEC_1_NAMES):
         for key in vector.keys("refs"):
-            parsed = layout.parse_ref_key(key)
+            parsed = layout.parse_ref_key(key, escaped=True)
             assert parsed is not None
             kind, name, tombstone = parsed
-            made = layout.branch_key(name) if kind == "branch" else layout.tag_key(name)
+            key_of = layout.branch_key if kind == "branch" else layout.tag_key
+            made = key_of(name, escape=True)
             assert made + (".deleted" if tombstone else "") == key
 
 

@@ -213,7 +213,7 @@ def test_stored_configuration(info: RepoInfo) -> None:
 def test_spec_1_refs(name: str) -> None:
     """Branches and live tags of spec 1, by reading the ref files."""
     vector = load_vector(name)
-    parsed = {key: layout.parse_ref_key(key) for key in vector.keys("refs")}
+    parsed = {key: layout.parse_ref_key(key, escaped=True) for key in vector.keys("refs")}
     deleted = {ref[1] for ref in parsed.values() if ref is not None and ref[2]}
     branches: dict[str, str] = {}
     tags: dict[str, str] = {}
