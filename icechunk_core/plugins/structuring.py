@@ -297,9 +297,7 @@ def _make_converter() -> cattrs.Converter:
     # The last hook that is registered is asked first.
     converter.register_structure_hook_func(attrs.has, lambda value, kind: _structure_class(kind, value))
     converter.register_structure_hook_func(_is_wide_union, _union)
-    converter.register_structure_hook_func(
-        lambda kind: isinstance(kind, type) and issubclass(kind, enum.Enum), _enum
-    )
+    converter.register_structure_hook(enum.Enum, _enum)
     converter.register_structure_hook_func(_is_callable, _callable)
     for kind, hook in ((bool, _bool), (int, _int), (float, _float), (str, _str), (Path, _path)):
         converter.register_structure_hook(kind, hook)
