@@ -11,7 +11,7 @@ from icechunk_core.errors import ErrorKind, SessionStateError
 from icechunk_core.format import base32, layout
 from icechunk_core.format.refs import NativeRef
 from icechunk_core.repository.queries import check_storage_writable, resolve
-from icechunk_core.session import SessionState
+from icechunk_core.session import SessionMode, SessionState
 from icechunk_core.session.commit import commit
 from icechunk_core.transaction.change_set import ChangeSet
 from icechunk_core.transaction.refitting import refit
@@ -115,6 +115,8 @@ class ClassicActions:
 
     async def _show(self, snapshot_id: bytes, branch: str | None) -> None:
         snapshot = await self._state.context.assets.snapshot(snapshot_id)
+        # Whoever commits through ``store.session`` ends the session; the store goes on from here.
+        self._state.mode = SessionMode.WRITABLE
         self._state.switched(snapshot, branch)
 
     def _require_no_changes(self, doing: str) -> None:

@@ -77,9 +77,11 @@ class StorageConfig:
         Read are ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``,
         ``AWS_REGION``, ``AWS_ENDPOINT_URL`` and ``AWS_ALLOW_HTTP``; arguments win.
         """
-        endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        if endpoint_url is None:
+            endpoint_url = os.environ.get("AWS_ENDPOINT_URL") or None
         allow_http = allow_http or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
-        region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if region is None:
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
         return cls._s3(bucket, prefix, S3Credentials.FromEnv(), endpoint_url, allow_http, region)
 
     @classmethod

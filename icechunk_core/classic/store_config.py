@@ -64,9 +64,9 @@ class VirtualRefConfig:
         return cls(
             cls.S3(
                 S3Credentials.FromEnv(),
-                os.environ.get("AWS_ENDPOINT_URL"),
+                os.environ.get("AWS_ENDPOINT_URL") or None,
                 os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true") or None,
-                os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+                os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None,
             )
         )
 

@@ -13,7 +13,9 @@ __all__ = ["committed", "make_array", "values", "write", "write_chunk"]
 
 def make_array(store: IcechunkStore, name: str = "x") -> zarr.Array:
     """An array of 4 integers in chunks of 1, all zero."""
-    return zarr.create_array(store, name=name, shape=(4,), chunks=(1,), dtype="i4", fill_value=0)
+    return zarr.create_array(
+        store, name=name, shape=(4,), chunks=(1,), dtype="<i4", fill_value=0, compressors=None
+    )
 
 
 def write(store: IcechunkStore, at: int, value: int, name: str = "x") -> None:
