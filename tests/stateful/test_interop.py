@@ -1,0 +1,28 @@
+"""Random programs written by icechunk-core and Icechunk by turns (see `interop_machine`)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.interop.implementations import load_peer
+from tests.stateful.interop_machine import InteropMachine
+
+QUICK = settings(
+    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+LONG = settings(QUICK, max_examples=200, stateful_step_count=40)
+
+
+def test_either_reads_and_continues_the_other() -> None:
+    """Groups, arrays, chunks of all kinds, deletes, resizes, commits, amends, refs: both see the model."""
+    load_peer()
+    run_state_machine_as_test(InteropMachine, settings=QUICK)
+
+
+@pytest.mark.slow
+def test_either_reads_and_continues_the_other_at_length() -> None:
+    """The same with many more and longer programs."""
+    load_peer()
+    run_state_machine_as_test(InteropMachine, settings=LONG)

@@ -1,0 +1,25 @@
+"""Random programs of several sessions on one branch (see `sessions_machine`)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.stateful.sessions_machine import SessionsMachine
+
+QUICK = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+LONG = settings(QUICK, max_examples=1000, stateful_step_count=60)
+
+
+def test_sessions_clash_and_rebase_as_the_rules_say() -> None:
+    """Commits, conflicts and rebases of three sessions give what the model says, and lose nothing."""
+    run_state_machine_as_test(SessionsMachine, settings=QUICK)
+
+
+@pytest.mark.slow
+def test_sessions_clash_and_rebase_as_the_rules_say_at_length() -> None:
+    """The same with many more and longer programs."""
+    run_state_machine_as_test(SessionsMachine, settings=LONG)
