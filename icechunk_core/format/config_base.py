@@ -112,11 +112,9 @@ def _converter(codec: Codec) -> Any:
     return attrs.Converter(convert, takes_self=True, takes_field=True)
 
 
-def custom(codec: Codec, *, stored: bool = True, init: bool = True) -> Any:
+def custom(codec: Codec, *, init: bool = True) -> Any:
     """A nullable field with a codec of its own."""
-    return field(
-        default=None, init=init, converter=_converter(codec), metadata={"codec": codec, "stored": stored}
-    )
+    return field(default=None, init=init, converter=_converter(codec), metadata={"codec": codec})
 
 
 def integer(bits: int, *, minimum: int = 0, signed: bool = False) -> Any:
@@ -177,7 +175,7 @@ def choice(names: dict[Enum, str]) -> Any:
     return custom(Codec(check, names.__getitem__, from_tree))
 
 
-def node(cls: type[ConfigNode], *, replaced_whole: bool = False, stored: bool = True) -> Any:
+def node(cls: type[ConfigNode], *, replaced_whole: bool = False) -> Any:
     """A nullable nested configuration, merged key by key unless it is ``replaced_whole``."""
 
     def check(value: Any) -> ConfigNode:
@@ -186,7 +184,7 @@ def node(cls: type[ConfigNode], *, replaced_whole: bool = False, stored: bool = 
         return value
 
     merge = None if replaced_whole else lambda mine, theirs: mine.merged_with(theirs)
-    return custom(Codec(check, lambda value: value.to_tree(), cls.from_tree, merge), stored=stored)
+    return custom(Codec(check, lambda value: value.to_tree(), cls.from_tree, merge))
 
 
 def _typed(cls: type, description: str) -> Callable[[Tree], Any]:
@@ -221,7 +219,7 @@ class ConfigNode:
         return {
             attribute.name: attribute.metadata["codec"]
             for attribute in attrs.fields(cls)
-            if attribute.metadata.get("stored")
+            if "codec" in attribute.metadata
         }
 
     def to_tree(self) -> dict[str, Tree]:

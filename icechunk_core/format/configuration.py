@@ -66,7 +66,6 @@ __all__ = [
     "ManifestSplittingConfig",
     "ManifestVirtualChunkLocationCompressionConfig",
     "ObjectStoreConfig",
-    "PackConfig",
     "RepoUpdateRetryConfig",
     "RepositoryConfig",
     "RetrySettings",
@@ -150,22 +149,6 @@ class RepoUpdateRetryConfig(ConfigNode):
     default: StorageRetriesSettings | None = node(StorageRetriesSettings)
 
 
-@define
-class PackConfig(ConfigNode):
-    """How small chunks are put together into larger objects. Never stored in a repository.
-
-    Parameters
-    ----------
-    max_chunk_bytes
-        Chunks up to this size are packed (effective default 512 KiB); 0 switches packing off.
-    target_bytes
-        Size of a finished pack (effective default 8 MiB).
-    """
-
-    max_chunk_bytes: int | None = integer(64)
-    target_bytes: int | None = integer(64, minimum=1)
-
-
 @frozen
 class RetrySettings:
     """Retry settings with every value filled in; times in milliseconds."""
@@ -229,8 +212,6 @@ class RepositoryConfig(ConfigNode):
         Entries of the operations log per file (effective default 1000).
     max_concurrent_decodes
         Metadata files to decode at a time.
-    packs
-        How small chunks are packed; belongs to this library and is never stored.
     """
 
     inline_chunk_threshold_bytes: int | None = integer(16)
@@ -246,7 +227,6 @@ class RepositoryConfig(ConfigNode):
     repo_update_retries: RepoUpdateRetryConfig | None = node(RepoUpdateRetryConfig)
     num_updates_per_repo_info_file: int | None = integer(16)
     max_concurrent_decodes: int | None = integer(16)
-    packs: PackConfig | None = node(PackConfig, stored=False)
     previous_file: str | None = text(init=False)
 
     @staticmethod
@@ -369,14 +349,6 @@ class RepositoryConfig(ConfigNode):
             _or(given.dictionary_max_size_bytes, 2048),
             _or(given.compression_level, 3),
         )
-
-    def effective_pack_max_chunk_bytes(self) -> int:
-        """Largest chunk, in bytes, that is packed; 0 if packing is off."""
-        return _or(self.packs.max_chunk_bytes if self.packs else None, 512 * 1024)
-
-    def effective_pack_target_bytes(self) -> int:
-        """Size of a finished pack, in bytes."""
-        return _or(self.packs.target_bytes if self.packs else None, 8 * 1024 * 1024)
 
 
 def _or(value: int | None, default: int) -> int:

@@ -24,7 +24,6 @@ from icechunk_core.format.configuration import (
     ManifestSplittingConfig,
     ManifestVirtualChunkLocationCompressionConfig,
     ObjectStoreConfig,
-    PackConfig,
     RepositoryConfig,
     RepoUpdateRetryConfig,
     RetrySettings,
@@ -172,8 +171,6 @@ def test_effective_defaults() -> None:
     assert config.effective_caching() == CachingConfig(500_000, 15_000_000, 0, 0, 0)
     assert config.effective_split_sizes() == ()
     assert config.effective_location_compression() == LocationCompressionSettings(1000, 100, 2048, 3)
-    assert config.effective_pack_max_chunk_bytes() == 512 * 1024
-    assert config.effective_pack_target_bytes() == 8 * 1024 * 1024
 
 
 def test_effective_values_of_what_is_set() -> None:
@@ -185,7 +182,6 @@ def test_effective_values_of_what_is_set() -> None:
     assert config.effective_location_compression() == LocationCompressionSettings(18, 19, 20, -7)
     assert len(config.effective_split_sizes()) == 3
     assert RepositoryConfig(inline_chunk_threshold_bytes=0).effective_inline_threshold() == 0
-    assert RepositoryConfig(packs=PackConfig(max_chunk_bytes=0)).effective_pack_max_chunk_bytes() == 0
 
 
 def test_named_containers_replace_each_other() -> None:

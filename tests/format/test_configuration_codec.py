@@ -24,7 +24,6 @@ from icechunk_core.format.config_codec import (
 from icechunk_core.format.configuration import (
     CompressionConfig,
     ManifestSplitDimCondition,
-    PackConfig,
     RepositoryConfig,
 )
 from tests.format.configurations import configurations, rich_configuration
@@ -48,9 +47,7 @@ def test_rich_configuration() -> None:
 
 def test_stored_sample() -> None:
     """The stored form has every key, unset ones as null, and nothing else."""
-    tree = config_to_tree(
-        RepositoryConfig(inline_chunk_threshold_bytes=12, packs=PackConfig(max_chunk_bytes=1))
-    )
+    tree = config_to_tree(RepositoryConfig(inline_chunk_threshold_bytes=12))
     assert tree.pop("inline_chunk_threshold_bytes") == 12
     assert tree == dict.fromkeys(
         [
