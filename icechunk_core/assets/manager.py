@@ -147,7 +147,10 @@ class AssetManager:
         """Write a manifest; gives its key and the entry for the snapshot."""
         key = layout.manifest_key(manifest.id)
         data = encode_manifest(
-            manifest, spec_version=self.spec_version, level=self.settings.compression_level
+            manifest,
+            spec_version=self.spec_version,
+            level=self.settings.compression_level,
+            location_compression=self.settings.location_compression,
         )
         await self._put_metadata_file(key, data, "manifest")
         self._manifests.put(manifest.id, manifest)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from icechunk_core.format.configuration import LocationCompressionSettings, RepositoryConfig, RetrySettings
+from icechunk_core.format.configuration import RepositoryConfig, RetrySettings
+from icechunk_core.format.locations import LocationCompression
 
 __all__ = ["EngineSettings", "backoff_seconds"]
 
@@ -26,7 +27,7 @@ class EngineSettings:
     """
 
     retry: RetrySettings
-    location_compression: LocationCompressionSettings
+    location_compression: LocationCompression
     inline_threshold: int = 512
     compression_level: int = 3
     max_concurrent_requests: int = 256

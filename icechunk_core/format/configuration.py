@@ -51,13 +51,13 @@ from icechunk_core.format.config_storage import (
     StorageSettings,
     StorageTimeoutSettings,
 )
+from icechunk_core.format.locations import LocationCompression
 
 __all__ = [
     "CachingConfig",
     "ChecksumAlgorithm",
     "CompressionAlgorithm",
     "CompressionConfig",
-    "LocationCompressionSettings",
     "ManifestConfig",
     "ManifestPreloadCondition",
     "ManifestPreloadConfig",
@@ -156,16 +156,6 @@ class RetrySettings:
     max_tries: int
     initial_backoff_ms: int
     max_backoff_ms: int
-
-
-@frozen
-class LocationCompressionSettings:
-    """Settings for compressing virtual chunk locations with every value filled in."""
-
-    min_num_chunks: int
-    dictionary_max_training_samples: int
-    dictionary_max_size_bytes: int
-    compression_level: int
 
 
 def _check_containers(value: Any) -> dict[str, VirtualChunkContainer]:
@@ -339,11 +329,11 @@ class RepositoryConfig(ConfigNode):
         splitting = self.manifest.splitting if self.manifest else None
         return (splitting.split_sizes if splitting else None) or ()
 
-    def effective_location_compression(self) -> LocationCompressionSettings:
+    def effective_location_compression(self) -> LocationCompression:
         """How locations of virtual chunks are compressed."""
         given = self.manifest.virtual_chunk_location_compression if self.manifest else None
         given = given or ManifestVirtualChunkLocationCompressionConfig()
-        return LocationCompressionSettings(
+        return LocationCompression(
             _or(given.min_num_chunks, 1000),
             _or(given.dictionary_max_training_samples, 100),
             _or(given.dictionary_max_size_bytes, 2048),

@@ -15,7 +15,6 @@ from icechunk_core.format.configuration import (
     CachingConfig,
     CompressionAlgorithm,
     CompressionConfig,
-    LocationCompressionSettings,
     ManifestConfig,
     ManifestPreloadCondition,
     ManifestPreloadConfig,
@@ -33,6 +32,7 @@ from icechunk_core.format.configuration import (
     StorageSettings,
     VirtualChunkContainer,
 )
+from icechunk_core.format.locations import LocationCompression
 from tests.format.configurations import configurations, containers, rich_configuration
 
 Preload = ManifestPreloadCondition
@@ -170,7 +170,7 @@ def test_effective_defaults() -> None:
     assert config.effective_storage_retries() == RetrySettings(10, 100, 180_000)
     assert config.effective_caching() == CachingConfig(500_000, 15_000_000, 0, 0, 0)
     assert config.effective_split_sizes() == ()
-    assert config.effective_location_compression() == LocationCompressionSettings(1000, 100, 2048, 3)
+    assert config.effective_location_compression() == LocationCompression(1000, 100, 2048, 3)
 
 
 def test_effective_values_of_what_is_set() -> None:
@@ -179,7 +179,7 @@ def test_effective_values_of_what_is_set() -> None:
     assert config.effective_inline_threshold() == 65_535
     assert config.effective_compression_level() == 19
     assert config.effective_repo_update_retries() == RetrySettings(22, 23, 24)
-    assert config.effective_location_compression() == LocationCompressionSettings(18, 19, 20, -7)
+    assert config.effective_location_compression() == LocationCompression(18, 19, 20, -7)
     assert len(config.effective_split_sizes()) == 3
     assert RepositoryConfig(inline_chunk_threshold_bytes=0).effective_inline_threshold() == 0
 
