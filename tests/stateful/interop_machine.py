@@ -28,11 +28,16 @@ from tests.interop.implementations import OURS, contents, create, history, load_
 
 INITIAL = "1CECHNKREP0F1RSTCMT0"
 NAMES = st.sampled_from(["a", "b", "x y", "ünï", "0"])
+CHANGES = (
+    "create_group", "create_array", "write_region", "delete_chunk", "set_virtual_ref", "resize",
+    "set_attributes", "delete_node",
+)  # fmt: skip
+REF_CHANGES = ("create_branch", "create_tag", "create_tag", "delete_branch", "delete_tag")
 REFS = st.sampled_from(["dev", "r1", "r 2"])
 ATTRIBUTES = st.dictionaries(
     st.sampled_from(["k", "ключ"]), st.none() | st.integers(-5, 5) | st.text(max_size=3), max_size=2
 )
-FILE_SIZE = 200
+FILE_SIZE = 255
 
 Contents = dict[str, bytes]
 
@@ -146,94 +151,118 @@ class InteropMachine(RuleBasedStateMachine):
         self.branches["main"] = INITIAL
         self.begin()
         for target in self.both():
-            zarr.create_group(target)
-        self.commit(False)
+            root = zarr.create_group(target)
+            root.create_array("a", shape=(5, 4), chunks=(2, 3), dtype="u1", compressors=None)[:] = 7
+            root.create_array("b/a", shape=(6,), chunks=(2,), dtype="<i4")[:] = 8
+        self.commit(switch=False)
 
     # --- changes
 
-    @rule(name=NAMES, attributes=ATTRIBUTES, data=st.data())
-    def create_group(self, name: str, attributes: dict[str, Any], data: st.DataObject) -> None:
-        path = self.free_path(name, data)
+    @rule(actions=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=5), data=st.data())
+    def change(self, actions: list[str], data: st.DataObject) -> None:
+        """Change something and leave it uncommitted."""
+        for action in actions:
+            getattr(self, action)(data)
+        assert contents(self.session.store) == read(self.model)
+
+    @rule(
+        actions=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=4),
+        end=st.sampled_from(["commit", "amend", "commit_after_the_other"]),
+        switch=st.booleans(),
+        data=st.data(),
+    )
+    def work(self, actions: list[str], end: str, switch: bool, data: st.DataObject) -> None:
+        """Change something and commit it in one of the ways there are."""
+        self.change(actions, data)
+        if self.changed():
+            getattr(self, end)(switch)
+
+    def create_group(self, data: st.DataObject) -> None:
+        path = self.free_path(data)
         if path:
+            attributes = data.draw(ATTRIBUTES, label="attributes")
             for target in self.both():
                 zarr.create_group(target, path=path, attributes=attributes)
 
-    @rule(name=NAMES, ndim=st.integers(0, 3), compressed=st.booleans(), data=st.data())
-    def create_array(self, name: str, ndim: int, compressed: bool, data: st.DataObject) -> None:
-        path = self.free_path(name, data)
+    def create_array(self, data: st.DataObject) -> None:
+        path = self.free_path(data)
         if not path:
             return
+        ndim = data.draw(st.integers(0, 3), label="ndim")
         shape = tuple(data.draw(st.lists(st.integers(1, 6), min_size=ndim, max_size=ndim), label="shape"))
         chunks = tuple(data.draw(st.lists(st.integers(1, 4), min_size=ndim, max_size=ndim), label="chunks"))
-        dtype = data.draw(st.sampled_from(["uint8", "<i4"]), label="dtype")
+        compressors: Any = data.draw(st.sampled_from(["auto", None]), label="compressors")
+        dtype = data.draw(st.sampled_from(["uint8", "<i2"]), label="dtype")
         for target in self.both():
-            zarr.create_array(
+            array = zarr.create_array(
                 target, name=path, shape=shape, chunks=chunks, dtype=dtype, fill_value=0,
-                compressors="auto" if compressed else None,
+                compressors=compressors,
             )  # fmt: skip
+            array[...] = 1
 
-    def free_path(self, name: str, data: st.DataObject) -> str | None:
+    def free_path(self, data: st.DataObject) -> str | None:
         """A path for a new node in some group; ``None`` if the name is taken there."""
+        name = data.draw(NAMES, label="name")
         parent = data.draw(st.sampled_from(self.paths("group")), label="parent")
         path = f"{parent}/{name}".lstrip("/")
         taken = {*self.paths("group"), *self.paths("array")}
         return None if path in taken or path.count("/") > 3 else path
 
-    @precondition(lambda self: self.paths("array"))
-    @rule(value=st.integers(0, 100), data=st.data())
-    def write_region(self, value: int, data: st.DataObject) -> None:
-        path = data.draw(st.sampled_from(self.paths("array")), label="array")
+    def some_array(self, data: st.DataObject) -> str | None:
+        arrays = self.paths("array")
+        return data.draw(st.sampled_from(arrays), label="array") if arrays else None
+
+    def write_region(self, data: st.DataObject) -> None:
+        path = self.some_array(data)
+        if path is None:
+            return
         shape = zarr.open_array(self.model, path=path, mode="r").shape
         region = tuple(slice(*sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2)))) for n in shape)
+        value = data.draw(st.integers(0, 100), label="value")
         for target in self.both():
             array = zarr.open_array(target, path=path, mode="r+")
             size = np.empty(shape)[region].shape
             array[region] = (value + np.arange(np.prod(size, dtype=int)).reshape(size)) % 120
 
-    @precondition(lambda self: self.paths("array"))
-    @rule(data=st.data())
     def delete_chunk(self, data: st.DataObject) -> None:
-        path = data.draw(st.sampled_from(self.paths("array")), label="array")
+        path = self.some_array(data)
         start = f"{path}/c"
         keys = sorted(key for key in read(self.model) if key == start or key.startswith(start + "/"))
-        if keys:
+        if path is not None and keys:
             key = data.draw(st.sampled_from(keys), label="key")
             for target in self.both():
                 asyncio.run(target.delete(key))
 
-    @precondition(lambda self: self.paths("array"))
-    @rule(data=st.data(), offset=st.integers(0, 100))
-    def set_virtual_ref(self, data: st.DataObject, offset: int) -> None:
-        path = data.draw(st.sampled_from(self.paths("array")), label="array")
+    def set_virtual_ref(self, data: st.DataObject) -> None:
+        path = self.some_array(data)
+        if path is None:
+            return
         array = zarr.open_array(self.model, path=path, mode="r")
         if array.compressors or array.ndim == 0:
             return
         length = int(np.prod(array.chunks)) * array.dtype.itemsize
-        if offset + length > FILE_SIZE:
-            return
-        coords = [
-            data.draw(st.integers(0, -(-n // c) - 1)) for n, c in zip(array.shape, array.chunks, strict=True)
-        ]
+        offset = data.draw(st.integers(0, FILE_SIZE - length), label="offset")
+        grid = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
+        coords = [data.draw(st.integers(0, count - 1)) for count in grid]
         key = "/".join([path, "c", *map(str, coords)])
         self.session.store.set_virtual_ref(key, f"file://{self.file}", offset=offset, length=length)
         fill(self.model, {key: self.file.read_bytes()[offset : offset + length]})
 
-    @precondition(lambda self: self.paths("array"))
-    @rule(data=st.data())
     def resize(self, data: st.DataObject) -> None:
-        path = data.draw(st.sampled_from(self.paths("array")), label="array")
+        path = self.some_array(data)
+        if path is None:
+            return
         ndim = zarr.open_array(self.model, path=path, mode="r").ndim
         shape = tuple(data.draw(st.lists(st.integers(1, 7), min_size=ndim, max_size=ndim), label="shape"))
         for target in self.both():
             zarr.open_array(target, path=path, mode="r+").resize(shape)
 
-    @rule(attributes=ATTRIBUTES, data=st.data())
-    def set_attributes(self, attributes: dict[str, Any], data: st.DataObject) -> None:
+    def set_attributes(self, data: st.DataObject) -> None:
         path = data.draw(st.sampled_from([*self.paths("group"), *self.paths("array")]), label="node")
+        attributes = data.draw(ATTRIBUTES, label="attributes")
         for target in self.both():
             zarr.open(target, path=path, mode="r+").attrs.update(attributes)
 
-    @rule(data=st.data())
     def delete_node(self, data: st.DataObject) -> None:
         nodes = [path for path in [*self.paths("group"), *self.paths("array")] if path]
         if nodes:
@@ -247,26 +276,20 @@ class InteropMachine(RuleBasedStateMachine):
     def changed(self) -> bool:
         return bool(self.session.has_uncommitted_changes)
 
-    @precondition(lambda self: self.changed())
-    @rule(switch=st.booleans())
     def commit(self, switch: bool) -> None:
         message = self.message()
         new = self.session.commit(message)
         self.record(new, self.branches[self.branch], message, switch)
 
-    @precondition(lambda self: self.changed() and self.spec_version == 2 and self.amendable())
-    @rule(switch=st.booleans())
     def amend(self, switch: bool) -> None:
+        if self.spec_version == 1 or self.branches[self.branch] == INITIAL:
+            self.commit(switch)
+            return
         old = self.commits[self.branches[self.branch]]
         message = self.message()
         assert old.parent is not None
         self.record(self.session.amend(message), old.parent, message, switch)
 
-    def amendable(self) -> bool:
-        return self.branches[self.branch] != INITIAL
-
-    @precondition(lambda self: self.changed())
-    @rule(switch=st.booleans())
     def commit_after_the_other(self, switch: bool) -> None:
         """The other implementation commits first, a node that nobody else has; ours is rebased over it."""
         theirs = self.open(self.other).writable_session(self.branch)
@@ -301,15 +324,20 @@ class InteropMachine(RuleBasedStateMachine):
 
     # --- refs
 
-    @rule(name=REFS, data=st.data())
-    def create_branch(self, name: str, data: st.DataObject) -> None:
+    @rule(action=st.sampled_from(REF_CHANGES), data=st.data())
+    def change_refs(self, action: str, data: st.DataObject) -> None:
+        """Change a branch or tag beside the current branch."""
+        getattr(self, action)(data)
+
+    def create_branch(self, data: st.DataObject) -> None:
+        name = data.draw(REFS, label="name")
         if name not in self.branches:
             snapshot = self.draw_version(data)
             self.open(self.ic).create_branch(name, snapshot)
             self.branches[name] = snapshot
 
-    @rule(name=REFS, data=st.data())
-    def create_tag(self, name: str, data: st.DataObject) -> None:
+    def create_tag(self, data: st.DataObject) -> None:
+        name = data.draw(REFS, label="name")
         snapshot = self.draw_version(data)
         repo = self.open(self.ic)
         if name in self.used_tags:
@@ -329,15 +357,12 @@ class InteropMachine(RuleBasedStateMachine):
             reachable.update(dict.fromkeys(entry[0] for entry in self.ancestry(tip)))
         return data.draw(st.sampled_from(list(reachable)), label="version")
 
-    @precondition(lambda self: self.tags)
-    @rule(data=st.data())
     def delete_tag(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.tags)), label="tag")
-        self.open(self.ic).delete_tag(name)
-        del self.tags[name]
+        if self.tags:
+            name = data.draw(st.sampled_from(sorted(self.tags)), label="tag")
+            self.open(self.ic).delete_tag(name)
+            del self.tags[name]
 
-    @precondition(lambda self: len(self.branches) > 1)
-    @rule(data=st.data())
     def delete_branch(self, data: st.DataObject) -> None:
         names = sorted(set(self.branches) - {"main", self.branch})
         if names:
@@ -362,11 +387,6 @@ class InteropMachine(RuleBasedStateMachine):
         if switch:
             self.ic = self.other
         self.begin()
-
-    @rule()
-    def look(self) -> None:
-        """The session shows the model, uncommitted changes included."""
-        assert contents(self.session.store) == read(self.model)
 
 
 def read(store: MemoryStore) -> Contents:

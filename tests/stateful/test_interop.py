@@ -10,9 +10,9 @@ from tests.interop.implementations import load_peer
 from tests.stateful.interop_machine import InteropMachine
 
 QUICK = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
-LONG = settings(QUICK, max_examples=200, stateful_step_count=40)
+LONG = settings(QUICK, max_examples=150, stateful_step_count=40)
 
 
 def test_either_reads_and_continues_the_other() -> None:
