@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from icechunk_core.classic.metadata import SnapshotMetadata
 from icechunk_core.clock import datetime_from_us
 from icechunk_core.drive import run
-from icechunk_core.errors import ErrorKind, SessionStateError
+from icechunk_core.errors import ConflictError, ErrorKind, SessionStateError
 from icechunk_core.format import base32, layout
 from icechunk_core.format.refs import NativeRef
 from icechunk_core.repository.queries import check_storage_writable, resolve
@@ -44,7 +44,25 @@ class ClassicActions:
 
     async def commit(self, message: str) -> str:
         self.make_writeable()
-        return base32.encode(await commit(self._state, message, None, stay_writable=True))
+        state = self._state
+        if state.branch is None:
+            raise SessionStateError(
+                "the store is not on a branch: take the changes with reset(), then check out a branch or create "
+                "one with new_branch(), merge() the changes there and commit",
+                kind=ErrorKind.NOT_ON_BRANCH,
+            )
+        if not self.has_uncommitted_changes:
+            raise SessionStateError("there are no changes to commit", kind=ErrorKind.NO_CHANGES_TO_COMMIT)
+        try:
+            return base32.encode(await commit(state, message, None, stay_writable=True))
+        except ConflictError as error:
+            raise ConflictError(
+                f"others have committed to branch {state.branch!r}: take the changes with reset(), check the "
+                "branch out again, call set_writeable(), merge() the changes and commit",
+                expected_parent=error.expected_parent,
+                actual_parent=error.actual_parent,
+                kind=error.kind,
+            ) from error
 
     async def distributed_commit(self, message: str, others: Sequence[bytes]) -> str:
         for changes in others:

@@ -97,7 +97,7 @@ async def test_two_stores_conflict(storage: StorageConfig, prepared: IcechunkSto
     write(second, 3, 4)
     theirs = first.commit("first")
     base = second.snapshot_id
-    with pytest.raises(ConflictError) as raised:
+    with pytest.raises(ConflictError, match=r"'main'.*reset\(\).*merge\(\)") as raised:
         await call(second, "commit", "second")
     assert (raised.value.expected_parent, raised.value.actual_parent) == (base, theirs)
     assert values(second) == [0, 0, 0, 4]

@@ -86,9 +86,14 @@ async def test_checkout(history: History, call: Call, by: str) -> None:
     if by == "branch":
         await call(store, "commit", "nine")
         return
-    with pytest.raises(SessionStateError) as raised:
+    with pytest.raises(SessionStateError, match="not on a branch") as raised:
         await call(store, "commit", "nine")
     assert raised.value.kind == ErrorKind.NOT_ON_BRANCH
+    changes = await call(store, "reset")
+    store.new_branch("nine")
+    store.merge(changes)
+    await call(store, "commit", "nine")
+    assert values(store)[0] == 9
 
 
 async def test_checkout_by_position(history: History, call: Call) -> None:
