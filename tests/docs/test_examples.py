@@ -10,7 +10,7 @@ from tests.docs.examples import examples_of, run_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# The listing of a package of its own: tests/conformance/test_third_party_backend.py installs it and compares the page.
+# A package of its own: tests/conformance/test_third_party_backend.py installs and runs it.
 ELSEWHERE = {DOCS / "how-to" / "write-a-backend.md"}
 PAGES = [
     page
