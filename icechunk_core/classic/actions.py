@@ -47,8 +47,8 @@ class ClassicActions:
         state = self._state
         if state.branch is None:
             raise SessionStateError(
-                "the store is not on a branch: take the changes with reset(), then check out a branch or create "
-                "one with new_branch(), merge() the changes there and commit",
+                "the store is not on a branch: take the changes with reset(), then check out a branch or "
+                "create one with new_branch(), merge() the changes there and commit",
                 kind=ErrorKind.NOT_ON_BRANCH,
             )
         if not self.has_uncommitted_changes:

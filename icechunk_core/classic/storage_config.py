@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from icechunk_core.contract import Storage
 from icechunk_core.contract.credentials import AnyS3Credential, S3Credentials, S3StaticCredentials
@@ -89,7 +89,7 @@ class StorageConfig:
         cls,
         bucket: str,
         prefix: str,
-        credentials: AnyS3Credential | S3StaticCredentials,
+        credentials: AnyS3Credential | S3Credentials | S3StaticCredentials,
         endpoint_url: str | None = None,
         allow_http: bool = False,
         region: str | None = None,
@@ -139,7 +139,7 @@ class StorageConfig:
         return {"_kind": self._kind, "_options": self._options, "_storage": self._storage}
 
 
-def s3_credentials_of(given: AnyS3Credential | S3StaticCredentials) -> AnyS3Credential:
+def s3_credentials_of(given: AnyS3Credential | S3Credentials | S3StaticCredentials) -> AnyS3Credential:
     """Credentials in the form that backends take.
 
     Raises
@@ -151,4 +151,4 @@ def s3_credentials_of(given: AnyS3Credential | S3StaticCredentials) -> AnyS3Cred
         return S3Credentials.Static(given)
     if not isinstance(given, S3Credentials):
         raise StorageConfigError(f"'credentials' must be S3Credentials, not {type(given).__name__}")
-    return given
+    return cast(AnyS3Credential, given)

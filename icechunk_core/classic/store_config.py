@@ -73,7 +73,7 @@ class VirtualRefConfig:
     @classmethod
     def s3_from_config(
         cls,
-        credentials: AnyS3Credential | S3StaticCredentials,
+        credentials: AnyS3Credential | S3Credentials | S3StaticCredentials,
         *,
         endpoint_url: str | None = None,
         allow_http: bool | None = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
 
@@ -78,6 +78,16 @@ class S3Credentials(metaclass=_S3Family):
 
     Called with ``access_key_id, secret_access_key, session_token=None`` it makes a `Static`.
     """
+
+    if TYPE_CHECKING:  # for type checkers, which do not look at the metaclass
+
+        def __init__(
+            self,
+            access_key_id: str,
+            secret_access_key: str,
+            session_token: str | None = None,
+            expires_after: datetime | None = None,
+        ) -> None: ...
 
     @frozen
     class FromEnv:

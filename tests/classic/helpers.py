@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import zarr
 from zarr.core.buffer import cpu
@@ -11,7 +13,7 @@ from icechunk_core import IcechunkStore
 __all__ = ["committed", "make_array", "values", "write", "write_chunk"]
 
 
-def make_array(store: IcechunkStore, name: str = "x") -> zarr.Array:
+def make_array(store: IcechunkStore, name: str = "x") -> zarr.Array[Any]:
     """An array of 4 integers in chunks of 1, all zero."""
     return zarr.create_array(
         store, name=name, shape=(4,), chunks=(1,), dtype="<i4", fill_value=0, compressors=None
