@@ -39,7 +39,7 @@ docs: $(VENV)/.docs ## Build the documentation into build/site
 	@echo "Open build/site/index.html"
 
 bench: $(VENV)/.dev ## Measure against icechunk and zarr's own stores
-	@$(PY) tests/benchmarks/run.py
+	@$(PY) -m tests.benchmarks.run
 
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	@$(PY) -m build --wheel
