@@ -92,7 +92,9 @@ def load_vector(name: str) -> Vector:
     """Unpack one vector (once per process)."""
     directory = _unpacked() / name
     with tarfile.open(_ARCHIVES / f"{name}{_SUFFIX}") as archive:
-        archive.extractall(directory, filter="data")
+        # Python 3.11.2 has no filters yet; later ones warn unless told which to use.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(directory)
     expected = json.loads((directory / "expected.json").read_text("utf-8"))
     return Vector(name, directory, expected)
 
