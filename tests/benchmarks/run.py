@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -65,9 +66,9 @@ WORK = {
 }
 
 
-def measure(setting: Setting, name: str, chunks: int, gets: int) -> dict[str, float]:
+def measure(folder: str, setting: Setting, name: str, chunks: int, gets: int) -> dict[str, float]:
     """The figures of one process."""
-    arguments = [name, setting.place, setting.codec, str(chunks), str(gets)]
+    arguments = [folder, name, setting.place, setting.codec, str(chunks), str(gets)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.worker", *arguments],
         cwd=ROOT,
@@ -81,7 +82,7 @@ def measure(setting: Setting, name: str, chunks: int, gets: int) -> dict[str, fl
     return figures
 
 
-def collect(rounds: int, chunks: int, gets: int, present: tuple[str, ...]) -> list[Row]:
+def collect(folder: str, rounds: int, chunks: int, gets: int, present: tuple[str, ...]) -> list[Row]:
     """Measure everything in interleaved rounds."""
     samples: dict[tuple[Setting, str], Samples] = {}
     for turn in range(rounds):
@@ -89,7 +90,7 @@ def collect(rounds: int, chunks: int, gets: int, present: tuple[str, ...]) -> li
         for setting in SETTINGS:
             names = [name for name in setting.contestants if name in present]
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                for work, figure in measure(setting, name, chunks, gets).items():
+                for work, figure in measure(folder, setting, name, chunks, gets).items():
                     samples.setdefault((setting, work), {}).setdefault(name, []).append(figure)
     rows = []
     for work, title in WORK.items():
@@ -97,11 +98,8 @@ def collect(rounds: int, chunks: int, gets: int, present: tuple[str, ...]) -> li
             found = samples.get((setting, work))
             if found is None or (work == "commit" and not found.pop("zarr", True)):
                 continue
-            asked = setting.codec == "none" and setting.place != "durable"
-            target = (
-                TARGETS.get(work) if asked and not (work == "write" and setting.place == "memory") else None
-            )
             unit = "ms" if work == "commit" else "µs/chunk"
+            target: float | None = TARGETS.get((work, setting.title))
             rows.append(Row(f"{title}: {setting.title}", unit, found, target))
     return rows
 
@@ -167,7 +165,8 @@ def main() -> None:
     rounds = options.rounds or (2 if options.quick else 5)
     chunks, gets = (1_024, 300) if options.quick else (10_000, 2_000)
     present = CONTESTANTS if _version("icechunk").startswith("2.") else ("ours", "zarr")
-    rows = collect(rounds, chunks, gets, present)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        rows = collect(folder, rounds, chunks, gets, present)
     print(
         f"{round(chunks**0.5) ** 2:,} chunks of 4 KiB (float32, 32 × 32 values), medians of {rounds} rounds"
     )

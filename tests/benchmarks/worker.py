@@ -1,10 +1,11 @@
 """One measurement in a process of its own.
 
-    python -m tests.benchmarks.worker CONTESTANT PLACE CODEC CHUNKS GETS
+    python -m tests.benchmarks.worker FOLDER CONTESTANT PLACE CODEC CHUNKS GETS
 
 Writes an array of 4 KiB chunks, commits, reads it back with each of zarr's codec
 pipelines, and gets chunks one by one. Prints a JSON object: microseconds per chunk, and
-milliseconds for the commit.
+milliseconds for the commit. Files stay in the folder until the end of all measurements: ext4 makes
+new files several times slower for minutes after many were deleted.
 """
 
 from __future__ import annotations
@@ -57,41 +58,40 @@ async def get_one_by_one(store: Any, keys: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def measure(name: str, place: str, codec: str, chunks: int, gets: int) -> dict[str, float]:
+def measure(folder: str, name: str, place: str, codec: str, chunks: int, gets: int) -> dict[str, float]:
     """All figures of one contestant on one place."""
     grid = round(chunks**0.5)
     data = values(grid * SIDE)
     compressors: Any = None if codec == "none" else "auto"
     per_chunk = 1e6 / grid**2
     found: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        repo = make(name, place, Path(folder))
-        array = zarr.create_array(
-            repo.writer(), name="x", shape=data.shape, chunks=(SIDE, SIDE), dtype=data.dtype,
-            compressors=compressors, fill_value=0,
-        )  # fmt: skip
+    repo = make(name, place, Path(tempfile.mkdtemp(dir=folder)))
+    array = zarr.create_array(
+        repo.writer(), name="x", shape=data.shape, chunks=(SIDE, SIDE), dtype=data.dtype,
+        compressors=compressors, fill_value=0,
+    )  # fmt: skip
 
-        def write() -> None:
-            array[:] = data
+    def write() -> None:
+        array[:] = data
 
-        found["write"] = seconds(write) * per_chunk
-        found["commit"] = seconds(repo.commit) * 1e3
+    found["write"] = seconds(write) * per_chunk
+    found["commit"] = seconds(repo.commit) * 1e3
 
-        def read() -> None:
-            array = zarr.open_array(repo.reader(), path="x", mode="r")
-            assert np.array_equal(np.asarray(array[:]), data)
+    def read() -> None:
+        array = zarr.open_array(repo.reader(), path="x", mode="r")
+        assert np.array_equal(np.asarray(array[:]), data)
 
-        found["read"] = seconds(read) * per_chunk
-        if hasattr(zarr.core.codec_pipeline, FUSED.rpartition(".")[2]):
-            with zarr.config.set({"codec_pipeline.path": FUSED}):
-                found["read, fused"] = seconds(read) * per_chunk
-        order = np.random.default_rng(1).permutation(grid**2)[:gets].tolist()
-        keys = [f"x/c/{at // grid}/{at % grid}" for at in order]
-        found["get"] = asyncio.run(get_one_by_one(repo.reader(), keys)) * 1e6 / len(keys)
+    found["read"] = seconds(read) * per_chunk
+    if hasattr(zarr.core.codec_pipeline, FUSED.rpartition(".")[2]):
+        with zarr.config.set({"codec_pipeline.path": FUSED}):
+            found["read, fused"] = seconds(read) * per_chunk
+    order = np.random.default_rng(1).permutation(grid**2)[:gets].tolist()
+    keys = [f"x/c/{at // grid}/{at % grid}" for at in order]
+    found["get"] = asyncio.run(get_one_by_one(repo.reader(), keys)) * 1e6 / len(keys)
     return found
 
 
 if __name__ == "__main__":
-    contestant, place, codec, chunks, gets = sys.argv[1:]
-    measure(contestant, place, codec, 16, 4)  # what is loaded on first use
-    print(json.dumps(measure(contestant, place, codec, int(chunks), int(gets))))
+    folder, contestant, place, codec, chunks, gets = sys.argv[1:]
+    measure(folder, contestant, place, codec, 16, 4)  # what is loaded on first use
+    print(json.dumps(measure(folder, contestant, place, codec, int(chunks), int(gets))))
