@@ -98,7 +98,7 @@ def history(repo: Any, **where: str) -> list[tuple[str, str | None, str, Any]]:
 def everything(repo: Any) -> dict[str, Any]:
     """All that a repository holds: refs, histories, and the contents of every reachable version."""
     branches = {name: repo.lookup_branch(name) for name in repo.list_branches()}
-    # On local files, the peer's listings leave out spec 1 names that are escaped there (FORMAT.md, section 2).
+    # On local files the listings of icechunk leave out spec 1 names that are escaped (FORMAT.md, section 2).
     names = {name for name in repo.list_tags() if int(repo.spec_version) > 1 or name.isascii()}
     tags = {name: repo.lookup_tag(name) for name in names}
     histories = {tip: history(repo, snapshot_id=tip) for tip in {*branches.values(), *tags.values()}}
