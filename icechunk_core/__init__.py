@@ -81,8 +81,18 @@ from icechunk_core.format.configuration import (
     StorageTimeoutSettings,
     VirtualChunkContainer,
 )
-from icechunk_core.repository import Repository, SnapshotInfo, SpecVersion
-from icechunk_core.repository.graph import AncestryGraph
+from icechunk_core.repository import (
+    AncestryGraph,
+    FeatureFlag,
+    ManifestFileInfo,
+    RepoAvailability,
+    Repository,
+    RepoStatus,
+    SnapshotInfo,
+    SpecVersion,
+    Update,
+    UpdateType,
+)
 from icechunk_core.session import Session, SessionMode
 from icechunk_core.storage import (
     AnyObjectStoreConfig,
@@ -141,6 +151,7 @@ __all__ = [
     "Credentials",
     "Diff",
     "ErrorKind",
+    "FeatureFlag",
     "FormatError",
     "GcsBearerCredential",
     "GcsCredentials",
@@ -150,6 +161,7 @@ __all__ = [
     "InternalError",
     "InvalidInputError",
     "ManifestConfig",
+    "ManifestFileInfo",
     "ManifestPreloadCondition",
     "ManifestPreloadConfig",
     "ManifestSplitCondition",
@@ -163,6 +175,8 @@ __all__ = [
     "ReadOnlyError",
     "RebaseFailedError",
     "RefNotFoundError",
+    "RepoAvailability",
+    "RepoStatus",
     "RepoUpdateRetryConfig",
     "Repository",
     "RepositoryConfig",
@@ -185,6 +199,8 @@ __all__ = [
     "StorageSettings",
     "StorageTimeoutSettings",
     "StoreConfig",
+    "Update",
+    "UpdateType",
     "VersionSelection",
     "VirtualChunkContainer",
     "VirtualRefConfig",

@@ -121,7 +121,10 @@ def run(coroutine: Coroutine[Any, Any, T], *, may_suspend: bool) -> T:
 
 
 def iterate(items: AsyncIterator[T], *, may_suspend: bool) -> Iterator[T]:
-    """The blocking twin of an async iterator."""
+    """The blocking twin of an async iterator.
+
+    The first step is taken at once, so that a call that cannot work fails where it is made.
+    """
 
     async def step() -> tuple[bool, T | None]:
         try:
@@ -129,11 +132,12 @@ def iterate(items: AsyncIterator[T], *, may_suspend: bool) -> Iterator[T]:
         except StopAsyncIteration:
             return False, None
 
-    while True:
-        more, item = run(step(), may_suspend=may_suspend)
-        if not more:
-            return
-        yield cast(T, item)
+    def steps(more: bool, item: T | None) -> Iterator[T]:
+        while more:
+            yield cast(T, item)
+            more, item = run(step(), may_suspend=may_suspend)
+
+    return steps(*run(step(), may_suspend=may_suspend))
 
 
 async def gather(

@@ -48,6 +48,7 @@ __all__ = [
     "RepositoryNotFoundError",
     "SessionStateError",
     "SnapshotNotFoundError",
+    "SnapshotObjectNotFound",
     "StorageConfigError",
     "StorageError",
     "StorageFull",
@@ -275,6 +276,12 @@ class StorageError(IcechunkError):
 
 class NotFound(StorageError):
     """No object under that key."""
+
+    default_kind: ClassVar[str] = ErrorKind.OBJECT_NOT_FOUND
+
+
+class SnapshotObjectNotFound(SnapshotNotFoundError, NotFound):
+    """The object of a snapshot does not exist; in spec 1 that is what "no such snapshot" looks like."""
 
     default_kind: ClassVar[str] = ErrorKind.OBJECT_NOT_FOUND
 

@@ -170,7 +170,7 @@ def _pairs() -> list[tuple[type, str, str]]:
     """Class, blocking name, async name of each public coroutine method."""
     found = []
     for owner in (icechunk_core.Repository, icechunk_core.Session):
-        for name in vars(owner):
+        for name in dir(owner):
             if name.endswith("_async") and not name.startswith("_"):
                 found.append((owner, name.removesuffix("_async"), name))
             elif name.startswith("async_"):

@@ -7,7 +7,7 @@ from typing import TypeVar
 from icechunk_core.assets.cache import LoadingCache
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.contract import ALWAYS, Buffer, ByteRange, Range, Storage, resolve_range
-from icechunk_core.errors import Corrupt, InvalidRange, NotFound, SnapshotNotFoundError
+from icechunk_core.errors import Corrupt, InvalidRange, NotFound, SnapshotObjectNotFound
 from icechunk_core.format import base32, layout
 from icechunk_core.format.chunk_refs import NativeRef
 from icechunk_core.format.envelope import IMPLEMENTATION_NAME
@@ -54,8 +54,8 @@ class AssetManager:
 
         Raises
         ------
-        SnapshotNotFoundError
-            If there is no such object.
+        SnapshotObjectNotFound
+            If there is none; a `SnapshotNotFoundError` and a `NotFound`.
         Corrupt
             If it is malformed.
         """
@@ -68,8 +68,8 @@ class AssetManager:
         try:
             data, _ = await self.storage.get_range_hook(key, None, None)
         except NotFound as error:
-            raise SnapshotNotFoundError(
-                f"snapshot {base32.encode(snapshot_id)} does not exist at this location"
+            raise SnapshotObjectNotFound(
+                f"snapshot {base32.encode(snapshot_id)} does not exist at this location", key=key
             ) from error
         return decode_snapshot(data, name=key)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from icechunk_core.format.repo_info import SnapshotInfo
+from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update, UpdateKind
 from icechunk_core.format.snapshot import Snapshot
 
-__all__ = ["History", "OnSynced"]
+__all__ = ["Decide", "History", "OnSynced"]
 
 OnSynced = Callable[[list[str]], None]
+Decide = Callable[[RepoInfo], tuple[RepoInfo, UpdateKind]]
+"""Makes the new content, and the entry for the log, of the content just read; or raises why not."""
 
 
 class History(ABC):
@@ -97,6 +99,20 @@ class History(ABC):
     @abstractmethod
     async def delete_tag(self, name: str) -> None:
         """Delete a tag for good."""
+
+    # --- what only spec 2 has; in spec 1 these raise `FormatError`, ``unsupported-spec-version``
+
+    @abstractmethod
+    async def info(self) -> RepoInfo:
+        """The whole repo info: metadata, status, feature flags and so on."""
+
+    @abstractmethod
+    async def update(self, decide: Decide) -> RepoInfo:
+        """Replace the repo info by what ``decide`` makes of the current one."""
+
+    @abstractmethod
+    def ops_log(self) -> AsyncIterator[Update]:
+        """Every change of the repository, newest first."""
 
     # --- configuration and sessions
 

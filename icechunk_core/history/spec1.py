@@ -23,9 +23,9 @@ from icechunk_core.errors import (
 )
 from icechunk_core.format import base32, layout
 from icechunk_core.format.refs_v1 import decode_ref, encode_ref
-from icechunk_core.format.repo_info import SnapshotInfo
+from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update
 from icechunk_core.format.snapshot import Snapshot
-from icechunk_core.history.interface import History, OnSynced
+from icechunk_core.history.interface import Decide, History, OnSynced
 from icechunk_core.ids import IdSource
 from icechunk_core.transaction.repo_updates import snapshot_info
 
@@ -178,10 +178,7 @@ class RefFilesHistory(History):
     async def publish_amend(
         self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
     ) -> None:
-        raise FormatError(
-            "amend needs spec 2; commit instead, or migrate the repository",
-            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
-        )
+        raise _needs_spec_2("amend needs spec 2; commit instead, or migrate the repository")
 
     async def publish_detached(self, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced) -> None:
         await self._storage.sync(list(keys))
@@ -249,6 +246,19 @@ class RefFilesHistory(History):
             storage_class=self._settings.storage_class,
         )
 
+    # --- what only spec 2 has
+
+    async def info(self) -> RepoInfo:
+        raise _needs_spec_2()
+
+    async def update(self, decide: Decide) -> RepoInfo:
+        raise _needs_spec_2()
+
+    def ops_log(self) -> AsyncIterator[Update]:
+        raise _needs_spec_2()
+
+    # --- configuration
+
     async def save_config(self, document: bytes) -> None:
         try:
             old, about = await self._storage.get_range_hook(layout.CONFIG_KEY, None, None)
@@ -286,4 +296,11 @@ def _reset_conflict(name: str, expected: bytes, actual: bytes) -> ConflictError:
         expected_parent=base32.encode(expected),
         actual_parent=base32.encode(actual),
         kind=ErrorKind.BRANCH_UPDATE_CONFLICT,
+    )
+
+
+def _needs_spec_2(message: str | None = None) -> FormatError:
+    return FormatError(
+        message or "this needs spec 2; spec 1 has no metadata, status, feature flags or operations log",
+        kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
     )

@@ -7,9 +7,9 @@ starts over with what is there now.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from icechunk_core.assets.conditional import conditional_put
 from icechunk_core.assets.manager import AssetManager
@@ -19,8 +19,10 @@ from icechunk_core.contract import ALWAYS, IfVersion, Version
 from icechunk_core.drive import pause
 from icechunk_core.errors import (
     ConflictError,
+    Corrupt,
     ErrorKind,
     IcechunkError,
+    NotFound,
     OutcomeUnknown,
     SnapshotNotFoundError,
     StorageError,
@@ -30,20 +32,19 @@ from icechunk_core.format import base32, layout
 from icechunk_core.format.repo_info import (
     RepoInfo,
     SnapshotInfo,
+    Update,
     UpdateKind,
     decode_repo_info,
     encode_repo_info,
 )
 from icechunk_core.format.snapshot import Snapshot
-from icechunk_core.history.interface import History, OnSynced
+from icechunk_core.history.interface import Decide, History, OnSynced
 from icechunk_core.ids import IdSource
 from icechunk_core.transaction import history as walk
 from icechunk_core.transaction import repo_updates
 from icechunk_core.transaction.ops_log import record_update
 
 __all__ = ["RepoObjectHistory", "RepoState"]
-
-Decide = Callable[[RepoInfo], tuple[RepoInfo, UpdateKind]]
 
 _AMBIGUOUS_TRIES = 4
 
@@ -124,6 +125,32 @@ class RepoObjectHistory(History):
 
     async def check_writable(self) -> None:
         repo_updates.require_online(await self.info())
+
+    async def ops_log(self) -> AsyncIterator[Update]:
+        """The log, page by page: older pages are in the backups (FORMAT.md, section 13.3)."""
+        info: RepoInfo | None = await self.info()
+        name: str | None = None
+        seen: set[str] = set()
+        while info is not None:
+            for position, update in enumerate(info.updates):
+                # The newest entry of a backup does not know its own file's name.
+                yield evolve(update, backup_path=name) if position == 0 and name is not None else update
+            name = info.repo_before_updates
+            if name is None:
+                return
+            if name in seen:
+                raise Corrupt("the operations log runs in a circle", object_name=name)
+            seen.add(name)
+            info = await self._backup(name)
+
+    async def _backup(self, name: str) -> RepoInfo | None:
+        """A copy of an earlier repo object; None if it was cleaned up."""
+        key = layout.OVERWRITTEN_PREFIX + name
+        try:
+            data, _ = await self._storage.get_range_hook(key, None, None)
+        except NotFound:
+            return None
+        return decode_repo_info(bytes(data), name=key)
 
     def info_of(self, snapshot: Snapshot, parent_id: bytes | None) -> SnapshotInfo:
         return repo_updates.snapshot_info(snapshot, parent_id)

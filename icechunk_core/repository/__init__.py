@@ -1,6 +1,26 @@
-"""Repositories: create, open, branches, tags, history, sessions."""
+"""Repositories: create, open, branches, tags, history, status, sessions."""
 
+from icechunk_core.repository.graph import AncestryGraph
 from icechunk_core.repository.repository import Repository
-from icechunk_core.repository.values import SnapshotInfo, SpecVersion
+from icechunk_core.repository.updates import Update, UpdateType
+from icechunk_core.repository.values import (
+    FeatureFlag,
+    ManifestFileInfo,
+    RepoAvailability,
+    RepoStatus,
+    SnapshotInfo,
+    SpecVersion,
+)
 
-__all__ = ["Repository", "SnapshotInfo", "SpecVersion"]
+__all__ = [
+    "AncestryGraph",
+    "FeatureFlag",
+    "ManifestFileInfo",
+    "RepoAvailability",
+    "RepoStatus",
+    "Repository",
+    "SnapshotInfo",
+    "SpecVersion",
+    "Update",
+    "UpdateType",
+]

@@ -1,4 +1,4 @@
-"""The history of a repository as a picture in text."""
+"""The history of a repository as a picture."""
 
 from __future__ import annotations
 
@@ -7,42 +7,49 @@ from attrs import field, frozen
 from icechunk_core.format import repo_info
 from icechunk_core.history import History
 from icechunk_core.transaction.graph import render_graph
+from icechunk_core.transaction.graph_svg import draw_graph
 
-__all__ = ["AncestryGraph", "history_graph"]
+__all__ = ["AncestryGraph", "history_graph", "line_graph"]
 
 
-@frozen
+@frozen(repr=False, eq=False)
 class AncestryGraph:
-    """Branches, tags and the snapshots that they reach. Prints as a graph, newest snapshot first.
+    """Snapshots and how they descend from each other, newest first, with the names of branches and tags.
 
-    >>> import icechunk_core
-    >>> repo = icechunk_core.Repository.create("memory:")
-    >>> print(repo.ancestry_graph())
-    ● 1CECHNKR (main) Repository initialized
+    Prints as text, shows as a drawing in notebooks.
     """
 
-    _entries: tuple[repo_info.SnapshotInfo, ...] = field(repr=False)
-    _labels: dict[bytes, list[str]] = field(repr=False)
+    _entries: tuple[repo_info.SnapshotInfo, ...]
+    _labels: dict[bytes, list[str]]
+    _plain: bool = field(default=True)
 
     def render(self, *, color: bool = False) -> str:
         """The graph as text, with ANSI colours if asked."""
         return render_graph(self._entries, self._labels, color=color)
 
     def __str__(self) -> str:
-        return self.render()
+        return self.render(color=not self._plain)
 
-    def __repr__(self) -> str:
-        return self.render()
+    __repr__ = __str__
+
+    def _repr_svg_(self) -> str:
+        return draw_graph(self._entries, self._labels, color=not self._plain)
 
 
-async def history_graph(history: History) -> AncestryGraph:
-    """Everything that branches and tags reach."""
+async def _labels(history: History) -> dict[bytes, list[str]]:
+    """Names of branches and tags by snapshot, ``main`` first."""
     branches, tags = await history.branches(), await history.tags()
     labels: dict[bytes, list[str]] = {}
     for name in sorted(branches, key=lambda name: (name != "main", name)):
         labels.setdefault(branches[name], []).append(name)
     for name in sorted(tags):
         labels.setdefault(tags[name], []).append(f"tag: {name}")
+    return labels
+
+
+async def history_graph(history: History, *, plain: bool) -> AncestryGraph:
+    """Everything that branches reach, and tags too."""
+    labels = await _labels(history)
     known = {info.id: info for info in await history.all_snapshots()}
     reached: dict[bytes, repo_info.SnapshotInfo] = {}
     pending = list(labels)
@@ -53,4 +60,10 @@ async def history_graph(history: History) -> AncestryGraph:
         reached[info.id] = info
         if info.parent_id is not None:
             pending.append(info.parent_id)
-    return AncestryGraph(tuple(reached.values()), labels)
+    return AncestryGraph(tuple(reached.values()), labels, plain)
+
+
+async def line_graph(history: History, start: bytes, *, plain: bool) -> AncestryGraph:
+    """One snapshot and its ancestors."""
+    entries = [info async for info in history.ancestry(start)]
+    return AncestryGraph(tuple(entries), await _labels(history), plain)

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from icechunk_core.drive import blocking, blocking_iterator
 from icechunk_core.format import base32
 from icechunk_core.repository import queries
-from icechunk_core.repository.graph import AncestryGraph, history_graph
+from icechunk_core.repository.graph import AncestryGraph, history_graph, line_graph
 from icechunk_core.repository.part import RepositoryPart
-from icechunk_core.repository.values import SnapshotInfo
+from icechunk_core.repository.updates import Update
+from icechunk_core.repository.values import ManifestFileInfo, SnapshotInfo
 from icechunk_core.transaction.diff import Diff
 
 __all__ = ["HistoryPart"]
@@ -25,24 +26,83 @@ class HistoryPart(RepositoryPart):
 
     lookup_snapshot = blocking(lookup_snapshot_async)
 
-    async def async_ancestry(
+    async def list_manifest_files_async(self, snapshot_id: str) -> list[ManifestFileInfo]:
+        """The manifest files that a snapshot uses, with their sizes.
+
+        Raises
+        ------
+        SnapshotNotFoundError
+            If there is no such snapshot.
+        """
+        snapshot = await self._context.assets.snapshot(base32.decode(snapshot_id))
+        return [ManifestFileInfo.from_record(record) for record in snapshot.manifest_files]
+
+    list_manifest_files = blocking(list_manifest_files_async)
+
+    def async_ancestry(
         self, *, branch: str | None = None, tag: str | None = None, snapshot_id: str | None = None
     ) -> AsyncIterator[SnapshotInfo]:
         """A snapshot and its ancestors, newest first, down to the first one.
 
         Exactly one of the arguments says where to start.
         """
+        queries.check_one_version(branch, tag, snapshot_id)
+        return self._ancestry(branch, tag, snapshot_id)
+
+    async def _ancestry(
+        self, branch: str | None, tag: str | None, snapshot_id: str | None
+    ) -> AsyncIterator[SnapshotInfo]:
         start = await queries.resolve(self._context.history, branch, tag, snapshot_id)
         async for record in self._context.history.ancestry(start):
             yield SnapshotInfo.from_record(record)
 
     ancestry = blocking_iterator(async_ancestry)
 
-    async def ancestry_graph_async(self) -> AncestryGraph:
-        """All branches and tags as one graph: text in a terminal."""
-        return await history_graph(self._context.history)
+    async def ancestry_graph_async(
+        self,
+        *,
+        branch: str | None = None,
+        tag: str | None = None,
+        snapshot_id: str | None = None,
+        plain: bool = False,
+    ) -> AncestryGraph:
+        """The history as a picture: text when printed, a drawing (SVG) in a notebook.
+
+        Parameters
+        ----------
+        branch, tag, snapshot_id
+            At most one: draw only what it descends from. Without any, draw all branches.
+        plain
+            No colours, for files and logs.
+
+        >>> import icechunk_core
+        >>> repo = icechunk_core.Repository.create("memory:")
+        >>> print(repo.ancestry_graph(plain=True))
+        ● 1CECHNKR (main) Repository initialized
+        """
+        history = self._context.history
+        if branch is None and tag is None and snapshot_id is None:
+            return await history_graph(history, plain=plain)
+        start = await queries.resolve(history, branch, tag, snapshot_id)
+        return await line_graph(history, start, plain=plain)
 
     ancestry_graph = blocking(ancestry_graph_async)
+
+    async def ops_log_async(self) -> AsyncIterator[Update]:
+        """Everything that was done to the repository, newest first, back to its creation.
+
+        Old entries are in backup files; where these were cleaned up, the log ends. Needs spec 2.
+
+        >>> import icechunk_core
+        >>> repo = icechunk_core.Repository.create("memory:")
+        >>> repo.create_tag("start", repo.lookup_branch("main"))
+        >>> [update.kind for update in repo.ops_log()]
+        [UpdateType.TagCreated(name='start'), UpdateType.RepoInitialized()]
+        """
+        async for record in self._context.history.ops_log():
+            yield Update.from_record(record)
+
+    ops_log = blocking_iterator(ops_log_async)
 
     async def diff_async(
         self,

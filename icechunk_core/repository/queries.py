@@ -19,7 +19,7 @@ from icechunk_core.history import History
 from icechunk_core.session import RepositoryContext
 from icechunk_core.transaction.diff import Diff, build_diff
 
-__all__ = ["check_storage_writable", "diff", "resolve"]
+__all__ = ["check_one_version", "check_storage_writable", "diff", "resolve"]
 
 
 def check_storage_writable(storage: Storage) -> None:
@@ -28,6 +28,12 @@ def check_storage_writable(storage: Storage) -> None:
         raise ReadOnlyError(
             f"storage {storage!r} is read-only; open a read-only session", kind=ErrorKind.READ_ONLY_STORAGE
         )
+
+
+def check_one_version(branch: str | None, tag: str | None, snapshot_id: str | None) -> None:
+    """Raise `ValueError` unless exactly one of the three is given."""
+    if sum(given is not None for given in (branch, tag, snapshot_id)) != 1:
+        raise InvalidInputError("Must provide one of branch, tag, or snapshot_id")
 
 
 async def resolve(
@@ -44,8 +50,7 @@ async def resolve(
     ValueError
         Unless exactly one of the three is given.
     """
-    if sum(given is not None for given in (branch, tag, snapshot_id)) != 1:
-        raise InvalidInputError("Must provide one of branch, tag, or snapshot_id")
+    check_one_version(branch, tag, snapshot_id)
     if as_of is not None and branch is None:
         raise InvalidInputError("as_of goes with branch")
     if tag is not None:

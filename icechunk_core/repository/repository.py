@@ -9,9 +9,11 @@ from icechunk_core.drive import blocking, blocking_opener
 from icechunk_core.format.configuration import RepositoryConfig
 from icechunk_core.history.creation import detect_spec_version
 from icechunk_core.repository import opening
+from icechunk_core.repository.inspection import InspectionPart
 from icechunk_core.repository.past import HistoryPart
 from icechunk_core.repository.refs import RefsPart
 from icechunk_core.repository.sessions import SessionsPart
+from icechunk_core.repository.status import StatusPart
 from icechunk_core.repository.values import SpecVersion
 from icechunk_core.session import RepositoryContext
 from icechunk_core.storage import StorageLike, as_storage
@@ -21,7 +23,7 @@ __all__ = ["Repository"]
 _opener = blocking_opener(as_storage)
 
 
-class Repository(RefsPart, HistoryPart, SessionsPart):
+class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart):
     """A versioned Zarr hierarchy on a storage: branches, tags, history, and sessions to read and write.
 
     ``storage`` is everywhere a `Storage`, a URL (``"file:///data/repo"``, ``"memory:"``),

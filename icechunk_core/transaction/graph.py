@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
+from attrs import frozen
+
 from icechunk_core.format.base32 import encode
 from icechunk_core.format.repo_info import SnapshotInfo
 
-__all__ = ["newest_first", "render_graph"]
+__all__ = ["GraphNode", "layout_graph", "newest_first", "printable", "render_graph", "short_message"]
 
 _COLORS = (32, 35, 36, 33, 34, 31)
 _ID_LENGTH = 8
@@ -36,7 +38,7 @@ def render_graph(
         The label whose line of descent is drawn leftmost.
     """
     infos = {info.id: info for info in entries}
-    lanes = _Lanes(next((id for id, labels in refs.items() if trunk in labels and id in infos), None))
+    lanes = _lanes_for(infos, refs, trunk)
     lines: list[str] = []
     for info in newest_first(infos.values()):
         column, joined = lanes.arrive(info.id)
@@ -44,6 +46,29 @@ def render_graph(
         lanes.leave(column, joined, info.parent_id if info.parent_id in infos else None)
         lines.append(lanes.line_row(color))
     return "\n".join(line.rstrip() for line in lines[:-1])
+
+
+@frozen
+class GraphNode:
+    """A snapshot's place in a drawing: its row from the top and its column from the left."""
+
+    info: SnapshotInfo
+    row: int
+    column: int
+
+
+def layout_graph(
+    entries: Iterable[SnapshotInfo], refs: Mapping[bytes, Sequence[str]], *, trunk: str = "main"
+) -> list[GraphNode]:
+    """Where `render_graph` draws each snapshot, from the top down."""
+    infos = {info.id: info for info in entries}
+    lanes = _lanes_for(infos, refs, trunk)
+    nodes: list[GraphNode] = []
+    for row, info in enumerate(newest_first(infos.values())):
+        column, joined = lanes.arrive(info.id)
+        nodes.append(GraphNode(info, row, column))
+        lanes.leave(column, joined, info.parent_id if info.parent_id in infos else None)
+    return nodes
 
 
 def newest_first(infos: Iterable[SnapshotInfo]) -> Iterator[SnapshotInfo]:
@@ -65,6 +90,12 @@ def newest_first(infos: Iterable[SnapshotInfo]) -> Iterator[SnapshotInfo]:
             children[parent] -= 1
             if not children[parent]:
                 heappush(ready, (-table[parent].flushed_at, parent))
+
+
+def _lanes_for(
+    infos: Mapping[bytes, SnapshotInfo], refs: Mapping[bytes, Sequence[str]], trunk: str
+) -> _Lanes:
+    return _Lanes(next((id for id, labels in refs.items() if trunk in labels and id in infos), None))
 
 
 class _Lanes:
@@ -123,14 +154,22 @@ def _tinted(text: str, column: int, color: bool) -> str:
     return f"\x1b[{_COLORS[column % len(_COLORS)]}m{text}\x1b[0m" if color and text.strip() else text
 
 
-def _label(info: SnapshotInfo, labels: Sequence[str], color: bool) -> str:
-    name = encode(info.id)[:_ID_LENGTH]
+def printable(text: str) -> str:
+    """Text from storage made safe to show: it must not be able to drive the terminal or break a document."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def short_message(info: SnapshotInfo) -> str:
+    """The first line of a commit message, cut where it gets long."""
     message = next(iter(info.message.splitlines()), "")
     if len(message) > _MESSAGE_LENGTH:
         message = message[: _MESSAGE_LENGTH - 1] + "…"
-    # A message comes from storage: it must not be able to drive the terminal.
-    message = "".join(letter if letter.isprintable() else " " for letter in message)
-    shown = ", ".join(labels)
+    return printable(message)
+
+
+def _label(info: SnapshotInfo, labels: Sequence[str], color: bool) -> str:
+    name, message = encode(info.id)[:_ID_LENGTH], short_message(info)
+    shown = ", ".join(printable(label) for label in labels)
     if color:
         name, shown = f"\x1b[2m{name}\x1b[0m", f"\x1b[1m{shown}\x1b[0m"
     return f"{name} ({shown}) {message}" if labels else f"{name} {message}"

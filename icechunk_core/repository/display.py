@@ -1,0 +1,60 @@
+"""How values describe themselves: lines of text in a terminal, a small table in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from html import escape
+from typing import Any
+
+import attrs
+
+__all__ = ["Described", "html_of", "text_of"]
+
+
+def _shown(value: Any) -> str:
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def text_of(title: str, items: Iterable[tuple[str, Any]]) -> str:
+    """A title and one line per value; values of several lines are indented below their name."""
+    lines = [f"<icechunk_core.{title}>"]
+    for name, value in items:
+        text = _shown(value)
+        if "\n" in text and not isinstance(value, str):
+            lines.append(f"{name}:")
+            lines.extend(f"    {line}" for line in text.splitlines())
+        else:
+            lines.append(f"{name}: {text}")
+    return "\n".join(lines)
+
+
+def html_of(title: str, items: Iterable[tuple[str, Any]]) -> str:
+    """The same as HTML: a heading and a table."""
+    rows = []
+    for name, value in items:
+        nested = getattr(value, "_repr_html_", None)
+        cell = nested() if nested is not None else escape(_shown(value))
+        rows.append(
+            f'<tr><th style="text-align: left; vertical-align: top">{escape(name)}</th>'
+            f'<td style="text-align: left">{cell}</td></tr>'
+        )
+    return f"<div><b>icechunk_core.{escape(title)}</b><table>{''.join(rows)}</table></div>"
+
+
+class Described:
+    """Gives an attrs class three forms: text (``str``), executable (``repr``) and HTML."""
+
+    def _described(self) -> list[tuple[str, Any]]:
+        names = [attribute.name for attribute in attrs.fields(type(self))]  # type: ignore[arg-type]
+        return [(name, getattr(self, name)) for name in names if not name.startswith("_")]
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._described())
+        return f"{type(self).__name__}({values})"
+
+    def __str__(self) -> str:
+        return text_of(type(self).__name__, self._described())
+
+    def _repr_html_(self) -> str:
+        return html_of(type(self).__name__, self._described())

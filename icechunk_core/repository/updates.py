@@ -1,0 +1,231 @@
+"""The operations log as a repository hands it out: what happened, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar
+
+import attrs
+from attrs import frozen
+
+from icechunk_core.clock import datetime_from_us
+from icechunk_core.format import base32, repo_info
+from icechunk_core.repository.display import Described
+from icechunk_core.repository.values import RepoStatus
+
+__all__ = ["Update", "UpdateType"]
+
+
+class UpdateType:
+    """What was done to a repository; each kind is a class of its own below this one.
+
+    >>> kind = UpdateType.BranchReset(name="main", previous_snap_id="1CECHNKREP0F1RSTCMT0")
+    >>> match kind:
+    ...     case UpdateType.BranchReset(name=name):
+    ...         print(name, "was reset")
+    main was reset
+    """
+
+    RepoInitialized: ClassVar[type[_RepoInitialized]]
+    RepoMigrated: ClassVar[type[_RepoMigrated]]
+    ConfigChanged: ClassVar[type[_ConfigChanged]]
+    MetadataChanged: ClassVar[type[_MetadataChanged]]
+    TagCreated: ClassVar[type[_TagCreated]]
+    TagDeleted: ClassVar[type[_TagDeleted]]
+    BranchCreated: ClassVar[type[_BranchCreated]]
+    BranchDeleted: ClassVar[type[_BranchDeleted]]
+    BranchReset: ClassVar[type[_BranchReset]]
+    NewCommit: ClassVar[type[_NewCommit]]
+    CommitAmended: ClassVar[type[_CommitAmended]]
+    NewDetachedSnapshot: ClassVar[type[_NewDetachedSnapshot]]
+    GCRan: ClassVar[type[_GCRan]]
+    ExpirationRan: ClassVar[type[_ExpirationRan]]
+    FeatureFlagChanged: ClassVar[type[_FeatureFlagChanged]]
+    RepoStatusChanged: ClassVar[type[_RepoStatusChanged]]
+    Unknown: ClassVar[type[_Unknown]]
+
+
+@frozen
+class _RepoInitialized(UpdateType):
+    """The repository was created."""
+
+
+@frozen
+class _RepoMigrated(UpdateType):
+    """The repository was migrated to another version of the format."""
+
+    from_version: int
+    to_version: int
+
+
+@frozen
+class _ConfigChanged(UpdateType):
+    """A configuration was saved."""
+
+
+@frozen
+class _MetadataChanged(UpdateType):
+    """The repository's metadata was changed."""
+
+
+@frozen
+class _TagCreated(UpdateType):
+    """A tag was created."""
+
+    name: str
+
+
+@frozen
+class _TagDeleted(UpdateType):
+    """A tag was deleted."""
+
+    name: str
+    previous_snap_id: str
+
+
+@frozen
+class _BranchCreated(UpdateType):
+    """A branch was created."""
+
+    name: str
+
+
+@frozen
+class _BranchDeleted(UpdateType):
+    """A branch was deleted."""
+
+    name: str
+    previous_snap_id: str
+
+
+@frozen
+class _BranchReset(UpdateType):
+    """A branch was pointed to another snapshot."""
+
+    name: str
+    previous_snap_id: str
+
+
+@frozen
+class _NewCommit(UpdateType):
+    """A snapshot was committed to a branch."""
+
+    branch: str
+    new_snap_id: str
+
+
+@frozen
+class _CommitAmended(UpdateType):
+    """The newest snapshot of a branch was replaced."""
+
+    branch: str
+    previous_snap_id: str
+    new_snap_id: str
+
+
+@frozen
+class _NewDetachedSnapshot(UpdateType):
+    """A snapshot was made that is on no branch."""
+
+    new_snap_id: str
+
+
+@frozen
+class _GCRan(UpdateType):
+    """Garbage was collected."""
+
+
+@frozen
+class _ExpirationRan(UpdateType):
+    """Old snapshots were expired."""
+
+
+@frozen
+class _FeatureFlagChanged(UpdateType):
+    """A feature flag was switched; None means back to its default."""
+
+    id: int
+    new_value: bool | None
+
+
+@frozen
+class _RepoStatusChanged(UpdateType):
+    """The repository's status was set."""
+
+    status: RepoStatus
+
+
+@frozen
+class _Unknown(UpdateType):
+    """Something that only a newer version of the format knows."""
+
+    code: int
+
+
+_KINDS: dict[type[Any], Callable[..., UpdateType]] = {
+    repo_info.RepoInitialized: _RepoInitialized,
+    repo_info.RepoMigrated: _RepoMigrated,
+    repo_info.ConfigChanged: _ConfigChanged,
+    repo_info.MetadataChanged: _MetadataChanged,
+    repo_info.TagCreated: _TagCreated,
+    repo_info.TagDeleted: _TagDeleted,
+    repo_info.BranchCreated: _BranchCreated,
+    repo_info.BranchDeleted: _BranchDeleted,
+    repo_info.BranchReset: _BranchReset,
+    repo_info.NewCommit: _NewCommit,
+    repo_info.CommitAmended: _CommitAmended,
+    repo_info.NewDetachedSnapshot: _NewDetachedSnapshot,
+    repo_info.GCRan: _GCRan,
+    repo_info.ExpirationRan: _ExpirationRan,
+    repo_info.FeatureFlagChanged: _FeatureFlagChanged,
+    repo_info.RepoStatusChanged: _RepoStatusChanged,
+    repo_info.UnknownUpdate: _Unknown,
+}
+
+
+def _publish(kind: Any) -> None:
+    """Make a kind known under its public name, ``UpdateType.<name>``."""
+    name = kind.__name__.removeprefix("_")
+    kind.__name__, kind.__qualname__ = name, f"UpdateType.{name}"
+    setattr(UpdateType, name, kind)
+
+
+for _kind in _KINDS.values():
+    _publish(_kind)
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base32.encode(value)
+    return RepoStatus.from_record(value) if isinstance(value, repo_info.RepoStatus) else value
+
+
+@frozen(repr=False)
+class Update(Described):
+    """One entry of the operations log.
+
+    Attributes
+    ----------
+    kind
+        What was done.
+    updated_at
+        When, in UTC.
+    backup_path
+        Name, below ``overwritten/``, of the copy of the repository object from before the *next* change;
+        None for the newest entry.
+    """
+
+    kind: UpdateType
+    updated_at: datetime
+    backup_path: str | None
+
+    @classmethod
+    def from_record(cls, record: repo_info.Update) -> Update:
+        """The public form of an entry."""
+        stored = record.kind
+        values = {
+            attribute.name: _public(getattr(stored, attribute.name))
+            for attribute in attrs.fields(type(stored))
+        }
+        return cls(_KINDS[type(stored)](**values), datetime_from_us(record.updated_at), record.backup_path)
