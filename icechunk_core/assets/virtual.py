@@ -79,7 +79,7 @@ class VirtualChunks:
         InvalidInputError
             If no container covers the location.
         """
-        url = self._absolute(location)
+        url = self.absolute(location)
         best = ""
         for prefix in self._containers:
             candidate = _with_slash(prefix)
@@ -107,7 +107,14 @@ class VirtualChunks:
         """Raise unless a container covers the location."""
         self.resolve(location)
 
-    def _absolute(self, location: str) -> str:
+    def absolute(self, location: str) -> str:
+        """The URL of a location, which may be relative to a container (``vcc://name/key``).
+
+        Raises
+        ------
+        InvalidInputError
+            If it is no URL, or names a container that is not configured.
+        """
         if not location.startswith(_RELATIVE):
             scheme, separator, rest = location.partition("://")
             if not separator or not rest:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from icechunk_core.drive import blocking
 from icechunk_core.repository import queries
-from icechunk_core.repository.part import RepositoryPart
+from icechunk_core.repository.rearrange import RearrangePart
 from icechunk_core.session import Session, SessionMode, SessionState
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SessionsPart"]
 
 
-class SessionsPart(RepositoryPart):
+class SessionsPart(RearrangePart):
     """Opens sessions to read and write."""
 
     async def readonly_session_async(

@@ -1,8 +1,10 @@
 """Sessions: what one reader or writer sees, and how it commits."""
 
+from icechunk_core.session.chunk_methods import ChunkType
 from icechunk_core.session.context import RepositoryContext
+from icechunk_core.session.forks import ForkSession
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.session import Session
 from icechunk_core.session.state import SessionState
 
-__all__ = ["RepositoryContext", "Session", "SessionMode", "SessionState"]
+__all__ = ["ChunkType", "ForkSession", "RepositoryContext", "Session", "SessionMode", "SessionState"]

@@ -24,6 +24,7 @@ from icechunk_core.format.manifest import Manifest
 from icechunk_core.format.snapshot import ManifestFileInfo, ManifestRef, Snapshot
 from icechunk_core.format.transaction_log import TransactionLog, empty_log, merge_logs
 from icechunk_core.session.modes import SessionMode
+from icechunk_core.session.moves import require_moves_enabled
 from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
 from icechunk_core.transaction.log_builder import build_transaction_log
@@ -31,7 +32,7 @@ from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits, pl
 from icechunk_core.transaction.snapshot_builder import build_snapshot, next_timestamp
 from icechunk_core.transaction.solvers import ConflictSolver
 
-__all__ = ["CommitKind", "commit"]
+__all__ = ["CommitKind", "commit", "write_unpublished"]
 
 _MAX_DRIFT_US = 600 * 1_000_000
 
@@ -84,6 +85,9 @@ async def commit(
     _check(state, kind, allow_empty)
     with state.committing():
         await state.context.history.check_writable()
+        if state.mode is SessionMode.REARRANGE:
+            verb = "flush" if kind is CommitKind.FLUSH else "commit"
+            await require_moves_enabled(state.context, f"{verb} a rearrange session")
         attempts = 0
         while True:
             extra = {"rebase_attempts": attempts} if rebase_with is not None else None
@@ -126,21 +130,33 @@ async def _landed(state: SessionState) -> Snapshot | None:
 
 
 def _check(state: SessionState, kind: CommitKind, allow_empty: bool) -> None:
+    if kind is CommitKind.AMEND and state.spec_version < 2:
+        raise FormatError(
+            "amend needs a repository of spec 2; commit instead, or migrate the repository",
+            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
+        )
+    if kind is CommitKind.FLUSH:
+        if state.is_fork:
+            raise SessionStateError(
+                "a fork cannot be flushed; merge it into the session it came from, and flush that",
+                kind=ErrorKind.UNKNOWN,
+            )
+        return
+    if state.is_fork:
+        raise SessionStateError(
+            "a fork cannot commit; merge it into the session it came from, and commit that",
+            kind=ErrorKind.COMMIT_NOT_ALLOWED,
+        )
     if state.mode is SessionMode.READONLY:
         raise SessionStateError(
             "a read-only session cannot commit (it was opened so, or has been committed); "
             "open one with Repository.writable_session(branch)",
             kind=ErrorKind.COMMIT_NOT_ALLOWED,
         )
-    if kind is not CommitKind.FLUSH and state.branch is None:
+    if state.branch is None:
         raise SessionStateError(
             "this session is not on a branch; open one with Repository.writable_session(branch)",
             kind=ErrorKind.NOT_ON_BRANCH,
-        )
-    if kind is CommitKind.AMEND and state.spec_version < 2:
-        raise FormatError(
-            "amend needs a repository of spec 2; commit instead, or migrate the repository",
-            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
         )
     if state.changes.is_empty() and not allow_empty:
         raise SessionStateError(
@@ -158,7 +174,8 @@ def _with_library_data(metadata: Mapping[str, Any] | None, extra: Mapping[str, A
     """The user's metadata plus what the library records under its reserved key (FORMAT.md, 13.1)."""
     merged = dict(metadata or {})
     if extra:
-        merged["__icechunk"] = {**merged.get("__icechunk", {}), **extra}
+        given = merged.get("__icechunk")
+        merged["__icechunk"] = {**(given if isinstance(given, dict) else {}), **extra}
     return merged
 
 
@@ -170,6 +187,28 @@ async def _wait_after_conflict(state: SessionState, attempts: int) -> None:
 
 
 async def _publish(state: SessionState, message: str, metadata: dict[str, Any], kind: CommitKind) -> Snapshot:
+    snapshot, keys = await _write(state, message, metadata, kind)
+    await _check_drift(state, snapshot)
+    try:
+        await _publish_in_history(state, snapshot, kind, [*state.sink.unsynced(), *keys])
+    except OutcomeUnknown:
+        if kind is not CommitKind.FLUSH:
+            state.in_doubt.append(snapshot)
+        raise
+    return snapshot
+
+
+async def write_unpublished(state: SessionState, message: str) -> Snapshot:
+    """Write the session's changes as a snapshot that no history knows, for forks to start from."""
+    with state.committing():
+        snapshot, _ = await _write(state, message, {}, CommitKind.FLUSH)
+        return snapshot
+
+
+async def _write(
+    state: SessionState, message: str, metadata: dict[str, Any], kind: CommitKind
+) -> tuple[Snapshot, list[str]]:
+    """Write all files of a snapshot; gives it and the keys of what was written besides chunks."""
     context, base = state.context, state.base
     await state.sink.flush()
     prepared = await _write_manifests(state)
@@ -190,15 +229,7 @@ async def _publish(state: SessionState, message: str, metadata: dict[str, Any], 
         [lambda: assets.write_snapshot(snapshot), lambda: assets.write_transaction_log(log)],
         may_suspend=state.may_suspend,
     )
-    await _check_drift(state, snapshot)
-    manifest_keys = [key for array in prepared for key in array.keys]
-    try:
-        await _publish_in_history(state, snapshot, kind, [*state.sink.unsynced(), *manifest_keys, *keys])
-    except OutcomeUnknown:
-        if kind is not CommitKind.FLUSH:
-            state.in_doubt.append(snapshot)
-        raise
-    return snapshot
+    return snapshot, [*(key for array in prepared for key in array.keys), *keys]
 
 
 async def _publish_in_history(
@@ -223,6 +254,12 @@ async def _log(state: SessionState, snapshot_id: bytes, kind: CommitKind) -> Tra
     if kind is not CommitKind.AMEND:
         return log
     old = await state.context.assets.transaction_log(state.base.id)
+    if old is not None and old.moves and state.mode is not SessionMode.REARRANGE:
+        raise SessionStateError(
+            "the latest commit moved nodes, so only a rearrange session can amend it; commit instead, "
+            "or open one with Repository.rearrange_session(branch)",
+            kind=ErrorKind.REARRANGE_SESSION_ONLY,
+        )
     return merge_logs(old or empty_log(state.base.id), log, snapshot_id)
 
 
@@ -243,7 +280,9 @@ async def _check_drift(state: SessionState, snapshot: Snapshot) -> None:
 
 async def _write_manifests(state: SessionState) -> list[PreparedArray]:
     """Write the manifests of every changed array, except those that an earlier try has written."""
-    plans = plan_manifests(state.changes, state.base.nodes, state.context.grid_of)
+    plans = plan_manifests(
+        state.changes, state.base.nodes, state.context.grid_of, rewrite=state.rewrite_manifests
+    )
 
     async def prepare(plan: ArrayPlan) -> PreparedArray:
         done: PreparedArray | None = state.prepared.get(plan.node_id)

@@ -25,6 +25,7 @@ def save_state(state: SessionState) -> dict[str, Any]:
             "changes": state.changes.to_bytes(),
             "commit_metadata": dict(state.commit_metadata),
             "unsynced": state.sink.unsynced(),
+            "is_fork": state.is_fork,
         }
 
 
@@ -39,6 +40,7 @@ def restore_state(saved: dict[str, Any]) -> SessionState:
         saved["branch"],
         ChangeSet.from_bytes(saved["changes"]),
         saved["commit_metadata"],
+        saved["is_fork"],
     )
     state.sink.adopt(saved["unsynced"])
     return state

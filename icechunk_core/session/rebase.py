@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from icechunk_core.errors import ConflictError, ErrorKind, RebaseFailedError, SessionStateError
+from icechunk_core.errors import (
+    ConflictError,
+    ErrorKind,
+    RebaseFailedError,
+    RefNotFoundError,
+    SessionStateError,
+)
 from icechunk_core.format import base32
 from icechunk_core.format.repo_info import SnapshotInfo
 from icechunk_core.format.snapshot import Snapshot
@@ -48,7 +54,10 @@ async def _new_commits(state: SessionState) -> list[SnapshotInfo]:
     """Commits on the branch since the session's base, newest first."""
     history = state.context.history
     assert state.branch is not None
-    tip = await history.branch(state.branch)
+    try:
+        tip = await history.branch(state.branch)
+    except RefNotFoundError:
+        return []  # the commit will say so
     if tip == state.base.id:
         return []
     found: list[SnapshotInfo] = []

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from icechunk_core.drive import blocking
-from icechunk_core.errors import InvalidInputError, NodeNotFoundError
+from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, ReadOnlyError
 from icechunk_core.format import base32
+from icechunk_core.session.chunk_methods import ChunkMethods
 from icechunk_core.session.commit import CommitKind, commit
 from icechunk_core.session.modes import SessionMode
+from icechunk_core.session.moves import move
+from icechunk_core.session.paths import absolute_path
 from icechunk_core.session.pickling import restore_state, save_state
 from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
@@ -18,12 +21,13 @@ from icechunk_core.transaction.diff import Diff, status_diff
 
 if TYPE_CHECKING:
     from icechunk_core.format.configuration import RepositoryConfig
+    from icechunk_core.session.forks import ForkSession
     from icechunk_core.transaction.solvers import ConflictSolver
 
 __all__ = ["Session"]
 
 
-class Session:
+class Session(ChunkMethods):
     """Reads one snapshot of a repository and, if writable, collects changes to commit.
 
     Made by ``Repository.readonly_session`` and ``Repository.writable_session``. All
@@ -88,7 +92,9 @@ class Session:
             return status_diff(state.changes, state.base.nodes)
 
     def discard_changes(self) -> None:
-        """Forget all uncommitted changes."""
+        """Forget all uncommitted changes; `ReadOnlyError` if the session is read-only."""
+        if self.read_only:
+            raise ReadOnlyError("a read-only session has no changes to discard")
         self._state.discard_changes()
 
     # --- commit
@@ -149,12 +155,24 @@ class Session:
     commit = blocking(commit_async)
 
     async def amend_async(
-        self, message: str, metadata: dict[str, Any] | None = None, *, allow_empty: bool = False
+        self, message: str, *, metadata: dict[str, Any] | None = None, allow_empty: bool = False
     ) -> str:
         """Replace the branch's latest commit by one that has its changes and this session's.
 
+        Message and metadata are the new ones. A commit that moved nodes can be amended by a
+        rearrange session only, and the repository's first one not at all.
+
+        Parameters
+        ----------
+        allow_empty
+            Amend even if nothing changed, for a new message or metadata.
+
         Raises
         ------
+        FormatError
+            In a repository of spec 1.
+        SessionStateError
+            If the session or the commit does not allow it, or there are no changes.
         ConflictError
             If the branch has moved since the session began.
         """
@@ -171,7 +189,7 @@ class Session:
     amend = blocking(amend_async)
 
     async def flush_async(self, message: str, *, metadata: dict[str, Any] | None = None) -> str:
-        """Save the changes as a snapshot that no branch points to; gives its id.
+        """Save the changes, if any, as a snapshot that no branch points to; gives its id.
 
         Afterwards the session is read-only, at the new snapshot.
         """
@@ -196,16 +214,103 @@ class Session:
     def _metadata(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         return {**self._state.commit_metadata, **(given or {})}
 
-    # --- nodes and chunks
+    # --- nodes
 
     async def get_node_id_async(self, path: str) -> str:
-        """Id of the node at a path; it stays the same when the node moves."""
-        node = await self._state.get_node("/" + path.strip("/"))
+        """Id of the node at an absolute path; it stays the same when the node moves.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no node.
+        """
+        node = await self._state.get_node(absolute_path(path))
         if node is None:
             raise NodeNotFoundError(f"there is no node at {path!r}")
         return base32.encode(node.id)
 
     get_node_id = blocking(get_node_id_async)
+
+    async def move_async(self, from_path: str, to_path: str) -> None:
+        """Move or rename a group or array, with all below it. No data is copied.
+
+        >>> import icechunk_core, zarr
+        >>> repo = icechunk_core.Repository.create("memory:")
+        >>> with repo.transaction("main", message="raw data") as store:
+        ...     group = zarr.create_group(store, path="data/raw")
+        >>> session = repo.rearrange_session("main")
+        >>> session.move("/data/raw", "/data/v1")
+        >>> snapshot_id = session.commit("renamed")
+
+        Parameters
+        ----------
+        from_path, to_path
+            Absolute paths. There must be no node at the new one, and a group above it.
+
+        Raises
+        ------
+        SessionStateError
+            If this is not a rearrange session, or the new path is inside the node or not in a group.
+        NodeNotFoundError, AlreadyExistsError
+            If there is no node at ``from_path``, or one at ``to_path``.
+        """
+        move(self._state, from_path, to_path)
+
+    move = blocking(move_async)
+
+    # --- distributed writing
+
+    async def fork_async(self) -> ForkSession:
+        """A session for a worker in another process, which `merge` adds to this one afterwards.
+
+        The fork sees this session's uncommitted changes. It pickles while writable, as does its
+        store; one fork may be sent to many workers, each gets a copy of its own. Merge those that
+        come back, then commit this session.
+
+        Garbage collection does not know about work in progress: what a fork writes, and the
+        snapshot of uncommitted changes that it may start from, can be deleted by one that removes
+        objects younger than the oldest fork. Let it spare as much time as your jobs take.
+
+        >>> import icechunk_core, pickle, zarr
+        >>> repo = icechunk_core.Repository.create("memory:")
+        >>> session = repo.writable_session("main")
+        >>> array = zarr.create_array(session.store, name="a", shape=(4,), chunks=(2,), dtype="i4")
+        >>> fork = session.fork()
+        >>> zarr.open_array(fork.store, path="a")[:2] = 1  # a worker would do this
+        >>> session.merge(fork)
+        >>> snapshot_id = session.commit("written by workers")
+
+        Raises
+        ------
+        SessionStateError
+            If this session is read-only: those pickle as they are.
+        """
+        from icechunk_core.session.forks import ForkSession, fork_state
+
+        return ForkSession(await fork_state(self._state))
+
+    fork = blocking(fork_async)
+
+    async def merge_async(self, *others: Session) -> None:
+        """Add the changes of forks, one after the other.
+
+        Where two wrote the same chunk, the one merged later counts. Changes of nodes that exclude
+        each other are refused.
+
+        Raises
+        ------
+        SessionStateError
+            ``merge-failed``, naming the paths: two made a node at one path or changed the metadata of
+            one, or one deleted what another changed. What was merged before that one stays merged.
+        ReadOnlyError
+            If this session is read-only.
+        """
+        from icechunk_core.session.forks import merge_states
+
+        for other in others:
+            await merge_states(self._state, other._state)
+
+    merge = blocking(merge_async)
 
     # --- copies
 
@@ -220,7 +325,9 @@ class Session:
         if not self.read_only:
             raise InvalidInputError(
                 "a writable session cannot be pickled: what its copy writes would not be part of the "
-                "commit. Pass a read-only session (Repository.readonly_session) to readers"
+                "commit. Pass a read-only session (Repository.readonly_session) to readers, and a fork "
+                "(Session.fork) to writers",
+                kind=ErrorKind.PICKLE,
             )
         return {"state": save_state(self._state)}
 

@@ -21,8 +21,8 @@ from icechunk_core.errors import (
     SessionStateError,
 )
 from icechunk_core.format import base32
-from icechunk_core.format.chunk_refs import ChunkRef, InlineRef, VirtualRef
-from icechunk_core.format.snapshot import NodeSnapshot, Snapshot
+from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, VirtualRef
+from icechunk_core.format.snapshot import NodeSnapshot, NodeTable, Snapshot
 from icechunk_core.format.zarr_metadata import parse_node_metadata
 from icechunk_core.session.chunk_reader import ArrayRefs, read_ref, valid_coords
 from icechunk_core.session.modes import SessionMode
@@ -52,8 +52,14 @@ class SessionState:
         Uncommitted changes.
     prepared
         Manifests that a commit has written, for the next try (see `icechunk_core.session.commit`).
+    is_fork
+        Whether this is a fork made for workers: writable, on no branch, never committed itself.
+    fork_base
+        Snapshot of these very changes that forks start from, once one was made.
     in_doubt
         Snapshots of these very changes whose publication had an unknown outcome.
+    rewrite_manifests
+        Whether the commit writes the manifests of all arrays anew.
     """
 
     context: RepositoryContext
@@ -62,10 +68,13 @@ class SessionState:
     branch: str | None = None
     changes: ChangeSet = field(factory=ChangeSet)
     commit_metadata: Mapping[str, Any] = field(factory=dict)
+    is_fork: bool = False
     sink: ChunkSink = field(init=False)
     lock: threading.RLock = field(factory=threading.RLock, init=False)
     prepared: dict[bytes, Any] = field(factory=dict, init=False)
     in_doubt: list[Snapshot] = field(factory=list, init=False)
+    rewrite_manifests: bool = field(default=False, init=False)
+    fork_base: Snapshot | None = field(default=None, init=False)
     facade: Callable[[], Any] | None = field(default=None, init=False)
     _busy: bool = field(default=False, init=False)
     _arrays: dict[str, ArrayRefs] = field(factory=dict, init=False)
@@ -89,11 +98,6 @@ class SessionState:
         return self.mode is SessionMode.READONLY
 
     @property
-    def is_fork(self) -> bool:
-        """Whether this is a fork made for workers."""
-        return False
-
-    @property
     def read_concurrency(self) -> int:
         """How many values one call of the store reads at once."""
         return self.context.config.effective_get_partial_values_concurrency()
@@ -101,9 +105,10 @@ class SessionState:
     def public_session(self) -> Any:
         """The object that users know as the session of this state's store."""
         if self.facade is None:  # it came from a pickle, with its store
+            from icechunk_core.session.forks import ForkSession
             from icechunk_core.session.session import Session
 
-            return Session(self)
+            return ForkSession(self) if self.is_fork else Session(self)
         return self.facade()
 
     @property
@@ -123,6 +128,9 @@ class SessionState:
                 "a rearrange session only moves nodes; open a writable session to change them",
                 kind=ErrorKind.REARRANGE_SESSION_ONLY,
             )
+        self._check_not_busy()
+
+    def _check_not_busy(self) -> None:
         if self._busy:
             raise SessionStateError("this session is being committed; write to it before or to another one")
 
@@ -165,11 +173,20 @@ class SessionState:
             self.branch = branch
             self.continued(base)
 
-    def merge(self, other: ChangeSet) -> None:
+    def merge(
+        self, other: ChangeSet, *, unify_created: bool = True, other_base: NodeTable | None = None
+    ) -> None:
         """Add the changes that another writer made over the same base."""
         with self.lock:
             self.check_writable()
-            self.changes.merge(other)
+            self.changes.merge(other, unify_created=unify_created, other_base=other_base)
+            self._changed()
+
+    def move_node(self, source: str, target: str) -> None:
+        """Move or rename a node (see `icechunk_core.transaction.moves`)."""
+        with self.lock:
+            self._check_not_busy()
+            self.changes.move(source, target, self.base.nodes)
             self._changed()
 
     def discard_changes(self) -> None:
@@ -187,6 +204,7 @@ class SessionState:
     def _forget_tries(self) -> None:
         self.prepared.clear()
         self.in_doubt.clear()
+        self.fork_base = None
 
     # --- nodes
 
@@ -349,9 +367,10 @@ class SessionState:
             if self._arrays.get(path) is not array:
                 array = self._writable_array(path, coords)
             self.changes.set_chunk(array.node.id, coords, ref)
-            if self.prepared or self.in_doubt:
+            if self.prepared or self.in_doubt or self.fork_base is not None:
                 self.prepared.pop(array.node.id, None)
                 self.in_doubt.clear()
+                self.fork_base = None
 
     def _writable_array(self, path: str, coords: tuple[int, ...]) -> ArrayRefs:
         array = self._arrays.get(path) or self.array(path)
@@ -392,6 +411,49 @@ class SessionState:
                 rows = _without(rows, own)
                 if len(rows):
                     yield rows
+
+    async def chunk_refs(self, path: str) -> AsyncIterator[ChunkRefs]:
+        """The refs of all chunks in the array's grid, in blocks: uncommitted ones, then each manifest's."""
+        array = self.array(path)
+        if array is None:
+            return
+        own = dict(self.changes.chunk_changes(array.node.id))
+        num_chunks = array.num_chunks
+        written = {c: ref for c, ref in own.items() if ref is not None and valid_coords(num_chunks, c)}
+        if written:
+            yield ChunkRefs.from_items(len(num_chunks), written)
+        for manifest in array.manifests:
+            refs = await array.load(manifest)
+            if refs is not None and len(refs):
+                refs = refs.restricted([(0, count or 1) for count in num_chunks])
+                refs = refs.updated({c: None for c in own if refs.find(c) >= 0})
+                if len(refs):
+                    yield refs
+
+    def set_refs(
+        self, array: ArrayRefs, path: str, changes: Mapping[tuple[int, ...], ChunkRef | None]
+    ) -> None:
+        """Record many chunk changes at once, computed from the array as it was.
+
+        Raises
+        ------
+        SessionStateError
+            If another thread has changed the array's metadata or removed it meanwhile.
+        """
+        with self.lock:
+            self.check_writable()
+            if self.array(path) is not array:
+                raise SessionStateError(
+                    f"the array {path!r} was changed meanwhile; nothing was done, try again"
+                )
+            for coords, ref in changes.items():
+                self.changes.set_chunk(array.node.id, coords, ref)
+            if changes:
+                self._forget_tries()
+
+    def absolute_location(self, location: str) -> str:
+        """The URL of a virtual location, which may be relative to a container (``vcc://name/key``)."""
+        return self.context.virtual.absolute(location)
 
     def same_view(self, other: SessionState) -> bool:
         """Whether both show the same state of the same storage."""

@@ -23,6 +23,7 @@ from icechunk_core.errors import (
 )
 from icechunk_core.store import listing
 from icechunk_core.store.byte_ranges import KeyRange, as_request, reads_nothing, slice_value, to_byte_range
+from icechunk_core.store.chunk_iteration import ChunkIteration
 from icechunk_core.store.face import SESSION_FACE, StoreControl
 from icechunk_core.store.key_errors import naming_key
 from icechunk_core.store.keys import normalize_directory, parse_key
@@ -34,7 +35,7 @@ from icechunk_core.store.virtual_methods import VirtualRefMethods
 __all__ = ["IcechunkStore"]
 
 
-class IcechunkStore(VersionControl, VirtualRefMethods, Store, SyncMixin):
+class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, SyncMixin):
     """The zarr store of a session: pass it wherever zarr or xarray take a store.
 
     Reads see the session's snapshot and its uncommitted changes; writes go into the

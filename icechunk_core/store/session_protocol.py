@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from icechunk_core.contract import Buffer, ByteRange
 
 if TYPE_CHECKING:
+    from icechunk_core.format.chunk_refs import ChunkRefs
     from icechunk_core.format.refs import VirtualRef
     from icechunk_core.format.snapshot import NodeSnapshot
 
@@ -160,4 +161,12 @@ class StoreSession(Protocol):
         Only those inside the array's present chunk grid. The first batch comes before
         all manifests are read, so that "is there any?" is cheap.
         """
+        ...
+
+    def chunk_refs(self, path: str) -> AsyncIterator[ChunkRefs]:
+        """The refs of the stored chunks of an array, in blocks; only those inside its present chunk grid."""
+        ...
+
+    def absolute_location(self, location: str) -> str:
+        """The URL of a virtual chunk location, which may be relative to a container."""
         ...

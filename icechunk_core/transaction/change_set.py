@@ -218,11 +218,19 @@ class ChangeSet:
         twin._generation += 1
         return twin
 
-    def merge(self, other: ChangeSet, *, unify_created: bool = True) -> None:
+    def move(self, source: str, target: str, base: NodeTable) -> None:
+        """Move or rename a node with all below it. See `moves.move_node`."""
+        from icechunk_core.transaction.moves import move_node
+
+        move_node(self, base, source, target)
+
+    def merge(
+        self, other: ChangeSet, *, unify_created: bool = True, other_base: NodeTable | None = None
+    ) -> None:
         """Add the changes of ``other``, which was made over the same base. See `merging.merge_into`."""
         from icechunk_core.transaction.merging import merge_into
 
-        merge_into(self, other, unify_created=unify_created)
+        merge_into(self, other, unify_created=unify_created, other_base=other_base)
 
     def to_bytes(self) -> bytes:
         """All changes in a compact, versioned form (see `change_set_codec`)."""

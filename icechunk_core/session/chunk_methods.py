@@ -1,0 +1,205 @@
+"""Methods of `Session` about the chunks of one array."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from enum import IntEnum
+from operator import index
+from typing import TYPE_CHECKING
+
+from icechunk_core.drive import blocking
+from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError
+from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef
+from icechunk_core.session.chunk_reader import ArrayRefs
+from icechunk_core.session.paths import absolute_path
+from icechunk_core.transaction.reindex import (
+    Transform,
+    plan_reindex,
+    require_regular_grid,
+    shift_transforms,
+)
+
+if TYPE_CHECKING:
+    from icechunk_core.session.state import SessionState
+
+__all__ = ["ChunkMethods", "ChunkType"]
+
+
+class ChunkType(IntEnum):
+    """Where the bytes of a chunk are."""
+
+    uninitialized = 0
+    """Nowhere: the chunk was never written and reads as fill values."""
+    native = 1
+    """In an object of the repository."""
+    virtual = 2
+    """In an object outside the repository."""
+    inline = 3
+    """In the manifest itself."""
+
+    def __repr__(self) -> str:
+        return f"ChunkType.{self.name}"
+
+    __str__ = __repr__
+
+
+class ChunkMethods:
+    """Part of `Session`."""
+
+    _state: SessionState
+
+    async def chunk_type_async(self, array_path: str, chunk_coordinates: Sequence[int]) -> ChunkType:
+        """Where the bytes of a chunk are, uncommitted changes included.
+
+        Parameters
+        ----------
+        array_path
+            Absolute path of the array.
+        chunk_coordinates
+            One index per dimension. Outside the array's grid all chunks are ``uninitialized``.
+
+        Raises
+        ------
+        NodeNotFoundError, InvalidInputError
+            If there is no array at the path.
+        """
+        path = absolute_path(array_path)
+        _array(self._state, path)
+        ref = await self._state.chunk_ref(path, tuple([index(at) for at in chunk_coordinates]))
+        if ref is None:
+            return ChunkType.uninitialized
+        if isinstance(ref, NativeRef):
+            return ChunkType.native
+        return ChunkType.inline if isinstance(ref, InlineRef) else ChunkType.virtual
+
+    chunk_type = blocking(chunk_type_async)
+
+    async def chunk_coordinates(
+        self, array_path: str, batch_size: int = 1000
+    ) -> AsyncIterator[tuple[int, ...]]:
+        """The coordinates of all chunks that the array has, each once.
+
+        Uncommitted chunks come first, then those of each manifest, sorted within.
+
+        Parameters
+        ----------
+        batch_size
+            How many coordinates are made Python objects at a time.
+
+        Raises
+        ------
+        NodeNotFoundError, InvalidInputError
+            If there is no array at the path, or the batch size is not positive.
+        """
+        path = absolute_path(array_path)
+        _array(self._state, path)
+        if batch_size < 1:
+            raise InvalidInputError("batch_size must be at least 1", kind=ErrorKind.UNKNOWN)
+        async for refs in self._state.chunk_refs(path):
+            for start in range(0, len(refs), batch_size):
+                for coords in refs.coords[start : start + batch_size].tolist():
+                    yield tuple(coords)
+
+    async def all_virtual_chunk_locations_async(self) -> list[str]:
+        """The URL of every virtual chunk of every array, one entry per chunk.
+
+        Locations relative to a virtual chunk container are given in full.
+        """
+        state = self._state
+        found: list[str] = []
+        async for node in state.nodes("/"):
+            if node.is_array:
+                async for refs in state.chunk_refs(node.path):
+                    found += map(state.absolute_location, refs.virtual_locations())
+        return found
+
+    all_virtual_chunk_locations = blocking(all_virtual_chunk_locations_async)
+
+    async def reindex_array_async(
+        self,
+        array_path: str,
+        forward: Callable[[Iterable[int]], Iterable[int] | None],
+        backward: Callable[[Iterable[int]], Iterable[int] | None] | None = None,
+    ) -> None:
+        """Give the chunks of an array other coordinates. No chunk is read or written anew.
+
+        Only chunks that exist are visited: without ``backward`` a place that would receive an absent
+        chunk keeps what it has. Either everything is done or, after an error, nothing.
+
+        Parameters
+        ----------
+        array_path
+            Absolute path of the array.
+        forward
+            From the coordinates of a chunk (a list) to its new ones, or ``None`` to leave it.
+        backward
+            The inverse: from coordinates to those whose chunk belongs there. A chunk for which it
+            gives ``None``, or a place without chunk, is cleared.
+
+        Raises
+        ------
+        NodeNotFoundError, InvalidInputError
+            If there is no array at the path, its grid is not regular, or a function gives
+            coordinates outside of it.
+        IcechunkError
+            If a function fails; its error is the cause.
+        """
+        path, array = _writable_array(self._state, array_path)
+        await _reindex(self._state, path, array, forward, backward)
+
+    reindex_array = blocking(reindex_array_async)
+
+    async def shift_array_async(self, array_path: str, chunk_offset: Iterable[int]) -> None:
+        """Move all chunks of an array by whole chunks, without reading or writing them.
+
+        Chunks that leave the grid are dropped, vacated places read as fill values. To keep all
+        data, resize the array first.
+
+        Parameters
+        ----------
+        chunk_offset
+            By how many chunks, per dimension; negative towards the origin.
+
+        Raises
+        ------
+        NodeNotFoundError, InvalidInputError
+            If there is no array at the path, its grid is not regular, or the offset has another
+            number of dimensions.
+        """
+        offset = [index(by) for by in chunk_offset]
+        path, array = _writable_array(self._state, array_path)
+        if len(offset) != len(array.num_chunks):
+            raise InvalidInputError(
+                f"the offset {offset} does not fit {path!r}, which has {len(array.num_chunks)} dimensions",
+                kind=ErrorKind.INVALID_CHUNK_INDEX,
+            )
+        await _reindex(self._state, path, array, *shift_transforms(array.num_chunks, offset))
+
+    shift_array = blocking(shift_array_async)
+
+
+def _array(state: SessionState, path: str) -> ArrayRefs:
+    array = state.array(path)
+    if array is not None:
+        return array
+    if state.changes.node(path, state.base.nodes) is None:
+        raise NodeNotFoundError(f"there is no array at {path!r}")
+    raise InvalidInputError(f"{path!r} is a group and has no chunks", kind=ErrorKind.NOT_AN_ARRAY)
+
+
+def _writable_array(state: SessionState, array_path: str) -> tuple[str, ArrayRefs]:
+    path = absolute_path(array_path)
+    state.check_writable()
+    array = _array(state, path)
+    require_regular_grid(path, array.node.user_data)
+    return path, array
+
+
+async def _reindex(
+    state: SessionState, path: str, array: ArrayRefs, forward: Transform, backward: Transform | None
+) -> None:
+    chunks: dict[tuple[int, ...], ChunkRef] = {}
+    async for refs in state.chunk_refs(path):
+        for coords, ref in refs.items():
+            chunks.setdefault(coords, ref)
+    state.set_refs(array, path, plan_reindex(path, array.num_chunks, chunks, forward, backward))
