@@ -81,6 +81,7 @@ from icechunk_core.format.configuration import (
     StorageTimeoutSettings,
     VirtualChunkContainer,
 )
+from icechunk_core.maintenance import ChunkStorageStats, GCSummary, Progress
 from icechunk_core.repository import (
     AncestryGraph,
     FeatureFlag,
@@ -93,6 +94,7 @@ from icechunk_core.repository import (
     Update,
     UpdateType,
 )
+from icechunk_core.repository.maintenance_methods import upgrade_icechunk_repository
 from icechunk_core.session import Session, SessionMode
 from icechunk_core.storage import (
     AnyObjectStoreConfig,
@@ -141,6 +143,7 @@ __all__ = [
     "BasicConflictSolver",
     "CachingConfig",
     "ChecksumAlgorithm",
+    "ChunkStorageStats",
     "CompressionAlgorithm",
     "CompressionConfig",
     "Conflict",
@@ -153,6 +156,7 @@ __all__ = [
     "ErrorKind",
     "FeatureFlag",
     "FormatError",
+    "GCSummary",
     "GcsBearerCredential",
     "GcsCredentials",
     "GcsStaticCredentials",
@@ -172,6 +176,7 @@ __all__ = [
     "NotFoundError",
     "ObjectStoreConfig",
     "OutcomeUnknown",
+    "Progress",
     "ReadOnlyError",
     "RebaseFailedError",
     "RefNotFoundError",
@@ -235,4 +240,5 @@ __all__ = [
     "s3_store",
     "storage_from_url",
     "tigris_storage",
+    "upgrade_icechunk_repository",
 ]

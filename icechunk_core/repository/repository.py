@@ -10,6 +10,7 @@ from icechunk_core.format.configuration import RepositoryConfig
 from icechunk_core.history.creation import detect_spec_version
 from icechunk_core.repository import opening
 from icechunk_core.repository.inspection import InspectionPart
+from icechunk_core.repository.maintenance_methods import MaintenancePart
 from icechunk_core.repository.past import HistoryPart
 from icechunk_core.repository.refs import RefsPart
 from icechunk_core.repository.sessions import SessionsPart
@@ -23,7 +24,7 @@ __all__ = ["Repository"]
 _opener = blocking_opener(as_storage)
 
 
-class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart):
+class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart, MaintenancePart):
     """A versioned Zarr hierarchy on a storage: branches, tags, history, and sessions to read and write.
 
     ``storage`` is everywhere a `Storage`, a URL (``"file:///data/repo"``, ``"memory:"``),

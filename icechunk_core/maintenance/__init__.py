@@ -1,0 +1,29 @@
+"""Keeping a repository in shape: expiry, garbage collection, statistics, rewriting, migration.
+
+What is to be done is decided by pure functions of `icechunk_core.transaction`; the functions
+here read what those need and carry the decisions out. All of them are bounded in memory and
+in concurrent requests, and report what they do to a callback.
+"""
+
+from icechunk_core.maintenance.expiry import expire_snapshots
+from icechunk_core.maintenance.garbage_collection import collect_garbage
+from icechunk_core.maintenance.limits import GCLimits, ReadLimits
+from icechunk_core.maintenance.migrating import migrate
+from icechunk_core.maintenance.progress import OnProgress, Progress
+from icechunk_core.maintenance.rewriting import rewrite_manifests
+from icechunk_core.maintenance.statistics import chunk_storage
+from icechunk_core.maintenance.values import ChunkStorageStats, GCSummary
+
+__all__ = [
+    "ChunkStorageStats",
+    "GCLimits",
+    "GCSummary",
+    "OnProgress",
+    "Progress",
+    "ReadLimits",
+    "chunk_storage",
+    "collect_garbage",
+    "expire_snapshots",
+    "migrate",
+    "rewrite_manifests",
+]

@@ -1,0 +1,109 @@
+"""Results of maintenance."""
+
+from __future__ import annotations
+
+from html import escape
+
+from attrs import AttrsInstance, field, fields, frozen
+
+__all__ = ["ChunkStorageStats", "GCSummary"]
+
+
+def _lines(value: AttrsInstance) -> list[tuple[str, str]]:
+    return [(item.name, str(getattr(value, item.name))) for item in fields(type(value))]
+
+
+def _text(value: AttrsInstance) -> str:
+    lines = [
+        f"<icechunk_core.{type(value).__name__}>",
+        *(f"{name}: {shown}" for name, shown in _lines(value)),
+    ]
+    return "\n".join(lines)
+
+
+def _html(value: AttrsInstance) -> str:
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(shown)}</td></tr>"
+        for name, shown in _lines(value)
+    )
+    return f"<table><caption>icechunk_core.{type(value).__name__}</caption>{rows}</table>"
+
+
+@frozen(repr=False)
+class GCSummary:
+    """What a garbage collection deleted, or with ``dry_run`` would have.
+
+    Attributes
+    ----------
+    bytes_deleted
+        Size of all deleted objects together.
+    chunks_deleted, manifests_deleted, snapshots_deleted, attributes_deleted, transaction_logs_deleted
+        Objects of each kind.
+    objects_failed_to_delete
+        Objects whose deletion failed. They remain for the next run.
+    throttled_batches
+        Delete requests that the storage asked to repeat later; they were, and are no failures.
+    delete_errors
+        The first ten different messages of failed deletions.
+    skipped_phases
+        Kinds that were not touched because deleting an earlier kind had failures.
+    """
+
+    bytes_deleted: int = 0
+    chunks_deleted: int = 0
+    manifests_deleted: int = 0
+    snapshots_deleted: int = 0
+    attributes_deleted: int = 0
+    transaction_logs_deleted: int = 0
+    objects_failed_to_delete: int = 0
+    throttled_batches: int = 0
+    delete_errors: list[str] = field(factory=list)
+    skipped_phases: list[str] = field(factory=list)
+
+    def __repr__(self) -> str:
+        return _text(self)
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
+
+@frozen(repr=False)
+class ChunkStorageStats:
+    """How many bytes the chunks of all reachable versions take.
+
+    Attributes
+    ----------
+    native_bytes
+        In the repository's own chunk objects.
+    virtual_bytes
+        In objects outside the repository.
+    inlined_bytes
+        Inside manifests.
+    """
+
+    native_bytes: int = 0
+    virtual_bytes: int = 0
+    inlined_bytes: int = 0
+
+    def non_virtual_bytes(self) -> int:
+        """Bytes in the repository itself: native and inlined."""
+        return self.native_bytes + self.inlined_bytes
+
+    def total_bytes(self) -> int:
+        """Bytes of all chunks."""
+        return self.non_virtual_bytes() + self.virtual_bytes
+
+    def __add__(self, other: ChunkStorageStats) -> ChunkStorageStats:
+        if not isinstance(other, ChunkStorageStats):
+            return NotImplemented
+        return ChunkStorageStats(
+            self.native_bytes + other.native_bytes,
+            self.virtual_bytes + other.virtual_bytes,
+            self.inlined_bytes + other.inlined_bytes,
+        )
+
+    def __repr__(self) -> str:
+        return _text(self)
+
+    def _repr_html_(self) -> str:
+        return _html(self)
