@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from icechunk_core.drive import blocking
-from icechunk_core.repository.json_values import json_object
+from icechunk_core.format.json_values import json_object
 from icechunk_core.repository.part import RepositoryPart
 from icechunk_core.repository.values import FeatureFlag, RepoStatus
 from icechunk_core.transaction import repo_updates

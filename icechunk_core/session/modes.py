@@ -8,11 +8,18 @@ __all__ = ["SessionMode"]
 
 
 class SessionMode(enum.Enum):
-    """Mode of a session."""
+    """Mode of a session. Names in capitals are aliases."""
+
+    readonly = "readonly"
+    """Reads one snapshot."""
+    writable = "writable"
+    """Reads and writes on a branch, until committed."""
+    rearrange = "rearrange"
+    """Only moves nodes."""
 
     READONLY = "readonly"
-    """Reads one snapshot."""
     WRITABLE = "writable"
-    """Reads and writes on a branch, until committed."""
     REARRANGE = "rearrange"
-    """Only moves nodes."""
+
+    def __repr__(self) -> str:
+        return f"SessionMode.{self.name}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from icechunk_core.drive import blocking
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, ReadOnlyError
 from icechunk_core.format import base32
+from icechunk_core.format.json_values import json_object
 from icechunk_core.session.chunk_methods import ChunkMethods
 from icechunk_core.session.commit import CommitKind, commit
 from icechunk_core.session.modes import SessionMode
@@ -117,7 +119,8 @@ class Session(ChunkMethods):
         message
             What was done.
         metadata
-            JSON values to keep with the snapshot.
+            JSON values to keep with the snapshot. NaN and infinities become ``None``. The key
+            ``__icechunk`` is used by the library.
         rebase_with
             If others have committed meanwhile: rebase with this solver and try again.
         rebase_tries
@@ -132,6 +135,10 @@ class Session(ChunkMethods):
 
         Raises
         ------
+        TypeError
+            If the metadata holds something else.
+        SessionStateError
+            If there are no changes, or the session is read-only or a fork.
         ConflictError
             If others have committed and ``rebase_with`` was not given. Nothing is lost:
             rebase and commit again.
@@ -212,7 +219,8 @@ class Session(ChunkMethods):
     rebase = blocking(rebase_async)
 
     def _metadata(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        return {**self._state.commit_metadata, **(given or {})}
+        own = {} if given is None else json_object(given)
+        return {**self._state.commit_metadata, **own}
 
     # --- nodes
 
@@ -334,12 +342,18 @@ class Session(ChunkMethods):
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(restore_state(saved["state"]))  # type: ignore[misc]
 
+    def _shown(self) -> list[tuple[str, object]]:
+        shown: list[tuple[str, object]] = [("read_only", self.read_only), ("snapshot_id", self.snapshot_id)]
+        if not self.read_only:
+            shown += [("branch", self.branch), ("has_uncommitted_changes", self.has_uncommitted_changes)]
+        return shown
+
     def __repr__(self) -> str:
-        lines = [
-            "<icechunk_core.Session>",
-            f"read_only: {self.read_only}",
-            f"snapshot_id: {self.snapshot_id}",
-        ]
-        if self.branch is not None:
-            lines += [f"branch: {self.branch}", f"has_uncommitted_changes: {self.has_uncommitted_changes}"]
-        return "\n".join(lines)
+        lines = [f"{name}: {value}" for name, value in self._shown()]
+        return "\n".join([f"<icechunk_core.{type(self).__name__}>", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in self._shown()
+        )
+        return f"<div><b>icechunk_core.{type(self).__name__}</b><table>{rows}</table></div>"

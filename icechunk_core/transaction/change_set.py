@@ -67,7 +67,7 @@ class ChangeSet:
         leaves no trace; one that was deleted and made again is in ``deleted`` with its old id and in
         ``created`` with the new one.
     moved
-        Node id to `Move` of base nodes that have another path now.
+        Node id to `Move` of base nodes that were moved, from their path in the base to that of now.
     chunks
         Node id to coordinates to ref; ``None`` stands for a deleted chunk.
     """

@@ -18,7 +18,7 @@ from icechunk_core.format.snapshot import NodeTable
 from icechunk_core.format.transaction_log import TransactionLog
 from icechunk_core.transaction.change_set import ChangeSet, Coords
 from icechunk_core.transaction.log_builder import coords_table
-from icechunk_core.transaction.paths import ancestors, path_key
+from icechunk_core.transaction.paths import ancestors, parent, path_key
 from icechunk_core.transaction.splitting import contains
 
 __all__ = ["RULES", "Conflict", "ConflictType", "Rule", "VersionSelection", "detect"]
@@ -139,9 +139,30 @@ def _deleted(sides: Sides, node_ids: Collection[bytes]) -> Found:
 
 
 def _moves(sides: Sides) -> Found:
-    log = sides.log
-    reshaped = log.new_arrays or log.new_groups or log.deleted_arrays or log.deleted_groups
-    return [("", None)] if log.moves or (sides.ours.moved and reshaped) else []
+    return [("", None)] if sides.log.moves or _moves_disturbed(sides) else []
+
+
+def _moves_disturbed(sides: Sides) -> bool:
+    """Whether nodes that the commit made or deleted stand in the way of the session's moves.
+
+    Those that were made below a moved group would be left behind.
+    """
+    log, moved = sides.log, sides.ours.moved
+    if not moved:
+        return False
+    if not moved.keys().isdisjoint(log.deleted_arrays | log.deleted_groups):
+        return True
+    places = {path for move in moved.values() for path in (move.source, move.target)}
+    for node_id in log.new_arrays | log.new_groups:
+        node = sides.theirs.by_id(node_id)
+        if node is not None and not places.isdisjoint((node.path, *ancestors(node.path))):
+            return True
+    arrived = {move.target for move in moved.values() if not move.is_array}
+    for group in {parent(move.target) for move in moved.values()} - arrived:
+        there = sides.theirs.get(group)
+        if there is None or there.is_array:
+            return True
+    return False
 
 
 def _new_on_existing(sides: Sides) -> Found:
@@ -213,7 +234,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ConflictType.MoveOperationCannotBeRebased,
         "anything; or moved nodes",
-        "moved nodes; or made or deleted nodes",
+        "moved nodes; or made or deleted nodes where they were moved",
         _moves,
     ),
     Rule(

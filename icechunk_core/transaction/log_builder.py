@@ -60,5 +60,10 @@ def build_transaction_log(changes: ChangeSet, snapshot_id: bytes) -> Transaction
         updated_arrays=frozenset(updated[True]),
         updated_groups=frozenset(updated[False]),
         updated_chunks={node_id: sorted_coords(refs) for node_id, refs in sorted(changes.chunks.items())},
-        moves=tuple(sorted(changes.moved.values(), key=lambda move: segment_key(move.target))),
+        moves=tuple(
+            sorted(
+                (move for move in changes.moved.values() if move.source != move.target),
+                key=lambda move: segment_key(move.target),
+            )
+        ),
     )

@@ -14,8 +14,8 @@ __all__ = ["move_node"]
 def move_node(changes: ChangeSet, base: NodeTable, source: str, target: str) -> None:
     """Give the node at ``source``, and all below it, the path ``target``. Ids, metadata and chunks stay.
 
-    ``changes.moved`` holds the *net* moves: from the path in the base to the path now. What ends
-    where it began is not in it.
+    ``changes.moved`` holds the *net* moves: from the path in the base to the path now. A node that is
+    back where it began stays listed, so that there is something to commit, but is not in the log.
 
     Raises
     ------
@@ -81,13 +81,9 @@ def _arrive(changes: ChangeSet, base: NodeTable, node: NodeSnapshot, path: str) 
     else:
         before = changes.moved.pop(node.id, None)
         origin = node.path if before is None else before.source
-        if origin != path:
-            changes.moved[node.id] = Move(origin, path, node.id, node.is_array)
+        changes.moved[node.id] = Move(origin, path, node.id, node.is_array)
         if node.id in changes.updated:
             changes.updated[node.id] = path
-        elif origin == path:
-            changes._unplace(path)
-            return
     array = node.array
     own = None if array is None else ArrayData(array.shape, array.num_chunks, array.dimension_names, ())
     changes._place(path, NodeSnapshot(node.id, path, node.user_data, own))
