@@ -95,7 +95,7 @@ from icechunk_core.repository import (
     UpdateType,
 )
 from icechunk_core.repository.maintenance_methods import upgrade_icechunk_repository
-from icechunk_core.session import Session, SessionMode
+from icechunk_core.session import ChunkType, ForkSession, Session, SessionMode
 from icechunk_core.storage import (
     AnyObjectStoreConfig,
     Storage,
@@ -144,6 +144,7 @@ __all__ = [
     "CachingConfig",
     "ChecksumAlgorithm",
     "ChunkStorageStats",
+    "ChunkType",
     "CompressionAlgorithm",
     "CompressionConfig",
     "Conflict",
@@ -155,6 +156,7 @@ __all__ = [
     "Diff",
     "ErrorKind",
     "FeatureFlag",
+    "ForkSession",
     "FormatError",
     "GCSummary",
     "GcsBearerCredential",
