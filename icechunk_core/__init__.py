@@ -84,6 +84,7 @@ from icechunk_core.format.configuration import (
 from icechunk_core.maintenance import ChunkStorageStats, GCSummary, Progress
 from icechunk_core.repository import (
     AncestryGraph,
+    Attribution,
     FeatureFlag,
     ManifestFileInfo,
     RepoAvailability,
@@ -137,6 +138,7 @@ __all__ = [
     "AnyGcsStaticCredential",
     "AnyObjectStoreConfig",
     "AnyS3Credential",
+    "Attribution",
     "AzureCredentials",
     "AzureRefreshableCredential",
     "AzureStaticCredentials",

@@ -1,5 +1,6 @@
 """Repositories: create, open, branches, tags, history, status, sessions."""
 
+from icechunk_core.repository.attribution import Attribution
 from icechunk_core.repository.graph import AncestryGraph
 from icechunk_core.repository.repository import Repository
 from icechunk_core.repository.updates import Update, UpdateType
@@ -14,6 +15,7 @@ from icechunk_core.repository.values import (
 
 __all__ = [
     "AncestryGraph",
+    "Attribution",
     "FeatureFlag",
     "ManifestFileInfo",
     "RepoAvailability",

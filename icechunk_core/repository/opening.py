@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,6 @@ from icechunk_core.drive import pause
 from icechunk_core.errors import (
     AlreadyExistsError,
     ErrorKind,
-    FormatError,
     InvalidInputError,
     RepositoryNotFoundError,
 )
@@ -28,7 +28,14 @@ from icechunk_core.history.creation import create_repository_files, detect_spec_
 from icechunk_core.ids import IdSource, SystemIds
 from icechunk_core.session.context import RepositoryContext
 
-__all__ = ["create_context", "decode_config", "encode_config", "open_context", "open_or_create_context"]
+__all__ = [
+    "create_context",
+    "decode_config",
+    "encode_config",
+    "open_context",
+    "open_or_create_context",
+    "reopened",
+]
 
 _CREATE_ATTEMPTS = 20
 
@@ -72,7 +79,7 @@ async def create_context(
 ) -> RepositoryContext:
     """Create a repository and open it."""
     if spec_version not in (1, 2):
-        raise FormatError(
+        raise InvalidInputError(
             f"spec version {spec_version} is not known; use 1 or 2", kind=ErrorKind.UNSUPPORTED_SPEC_VERSION
         )
     clock, ids = clock or SystemClock(), ids or SystemIds()
@@ -117,6 +124,21 @@ async def open_context(
             merged = merged.merge(layer)
     return RepositoryContext(
         storage, merged, spec_version, authorized=authorized, clock=context.clock, ids=context.ids
+    )
+
+
+def reopened(
+    context: RepositoryContext, config: RepositoryConfig | None, authorized: Mapping[str, Any] | None
+) -> RepositoryContext:
+    """The same repository: ``config`` merged over its configuration, authorisations replaced if given."""
+    return RepositoryContext(
+        context.storage,
+        copy.deepcopy(context.config) if config is None else context.config.merge(config),
+        context.spec_version,
+        authorized=context.authorized if authorized is None else authorized,
+        open_schemes=context.open_schemes,
+        clock=context.clock,
+        ids=context.ids,
     )
 
 

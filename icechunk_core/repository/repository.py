@@ -6,9 +6,12 @@ from typing import Any
 
 from icechunk_core.contract import Storage
 from icechunk_core.drive import blocking, blocking_opener
-from icechunk_core.format.configuration import RepositoryConfig
+from icechunk_core.format.configuration import RepositoryConfig, StorageSettings
+from icechunk_core.format.json_values import json_object
 from icechunk_core.history.creation import detect_spec_version
 from icechunk_core.repository import opening
+from icechunk_core.repository.attribution import Attribution
+from icechunk_core.repository.display import html_of, text_of
 from icechunk_core.repository.inspection import InspectionPart
 from icechunk_core.repository.maintenance_methods import MaintenancePart
 from icechunk_core.repository.past import HistoryPart
@@ -35,9 +38,10 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
     ['main']
     """
 
-    def __init__(self, context: RepositoryContext) -> None:
+    def __init__(self, context: RepositoryContext, attribution: Attribution | None = None) -> None:
         self._context = context
         self._commit_metadata: dict[str, Any] = {}
+        self._attribution = attribution if attribution is not None else Attribution()
 
     # --- create and open
 
@@ -49,6 +53,7 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
         authorize_virtual_chunk_access: dict[str, Any] | None = None,
         spec_version: SpecVersion | int | None = None,
         check_clean_root: bool = True,
+        attribution: Attribution | None = None,
         *,
         require_commit_safety: bool = True,
     ) -> Repository:
@@ -66,6 +71,8 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
             Version of the on-disk format, by default the current one.
         check_clean_root
             Refuse a place that holds other objects.
+        attribution
+            Labels for the requests that are made to a server.
         require_commit_safety
             Refuse storages without conditional writes.
 
@@ -81,7 +88,8 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
         return cls(
             await opening.create_context(
                 opened, config, authorize_virtual_chunk_access, version, check_clean_root=check_clean_root
-            )
+            ),
+            attribution,
         )
 
     create = _opener(create_async)
@@ -92,6 +100,7 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
         storage: StorageLike,
         config: RepositoryConfig | None = None,
         authorize_virtual_chunk_access: dict[str, Any] | None = None,
+        attribution: Attribution | None = None,
         *,
         require_commit_safety: bool = True,
     ) -> Repository:
@@ -110,7 +119,7 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
         opened = as_storage(storage)
         if require_commit_safety:
             opening.check_commit_safety(opened)
-        return cls(await opening.open_context(opened, config, authorize_virtual_chunk_access))
+        return cls(await opening.open_context(opened, config, authorize_virtual_chunk_access), attribution)
 
     open = _opener(open_async)
 
@@ -122,6 +131,7 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
         authorize_virtual_chunk_access: dict[str, Any] | None = None,
         create_version: SpecVersion | int | None = None,
         check_clean_root: bool = True,
+        attribution: Attribution | None = None,
         *,
         require_commit_safety: bool = True,
     ) -> Repository:
@@ -133,21 +143,32 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
         return cls(
             await opening.open_or_create_context(
                 opened, config, authorize_virtual_chunk_access, version, check_clean_root=check_clean_root
-            )
+            ),
+            attribution,
         )
 
     open_or_create = _opener(open_or_create_async)
 
     @classmethod
-    async def exists_async(cls, storage: StorageLike) -> bool:
-        """Whether there is a repository at the location."""
+    async def exists_async(
+        cls, storage: StorageLike, storage_settings: StorageSettings | None = None
+    ) -> bool:
+        """Whether there is a repository at the location.
+
+        ``storage_settings`` are accepted as Icechunk has them; one look needs none of them.
+        """
         return await detect_spec_version(as_storage(storage)) is not None
 
     exists = _opener(exists_async)
 
     @classmethod
-    async def fetch_spec_version_async(cls, storage: StorageLike) -> SpecVersion | None:
-        """Format version of the repository at the location; ``None`` if there is none."""
+    async def fetch_spec_version_async(
+        cls, storage: StorageLike, storage_settings: StorageSettings | None = None
+    ) -> SpecVersion | None:
+        """Format version of the repository at the location; ``None`` if there is none.
+
+        ``storage_settings`` are accepted as Icechunk has them; one look needs none of them.
+        """
         found = await detect_spec_version(as_storage(storage))
         return None if found is None else SpecVersion(found)
 
@@ -155,7 +176,13 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
 
     @classmethod
     async def fetch_config_async(cls, storage: StorageLike) -> RepositoryConfig | None:
-        """The stored configuration; ``None`` if none was stored."""
+        """The stored configuration; ``None`` if none was stored.
+
+        Raises
+        ------
+        RepositoryNotFoundError
+            If there is no repository at the location.
+        """
         context = await opening.open_context(as_storage(storage), None, None)
         document = await context.history.stored_config()
         return opening.decode_config(document, context.spec_version)
@@ -179,6 +206,37 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
         """The effective configuration."""
         return self._context.config
 
+    @property
+    def attribution(self) -> Attribution:
+        """The labels that its requests to a server carry."""
+        return self._attribution
+
+    @property
+    def authorized_virtual_container_prefixes(self) -> set[str]:
+        """URL prefixes below which virtual chunks may be read."""
+        return set(self._context.authorized)
+
+    async def reopen_async(
+        self,
+        config: RepositoryConfig | None = None,
+        authorize_virtual_chunk_access: dict[str, Any] | None = None,
+    ) -> Repository:
+        """The same repository with other settings, for the new object only.
+
+        The stored configuration is not read again, and default commit metadata is not taken over.
+
+        Parameters
+        ----------
+        config
+            Overrides this object's configuration, setting by setting.
+        authorize_virtual_chunk_access
+            Replaces the authorisations; without it they stay as they are.
+        """
+        context = opening.reopened(self._context, config, authorize_virtual_chunk_access)
+        return type(self)(context, self._attribution)
+
+    reopen = blocking(reopen_async)
+
     async def save_config_async(self) -> None:
         """Store the effective configuration, for everybody who opens the repository from now on."""
         document = opening.encode_config(self._context.config, self._context.spec_version)
@@ -187,8 +245,8 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
     save_config = blocking(save_config_async)
 
     def set_default_commit_metadata(self, metadata: dict[str, Any]) -> None:
-        """Metadata that sessions opened from now on add to each commit."""
-        self._commit_metadata = dict(metadata)
+        """Metadata that sessions opened from now on add to each commit; a commit's own keys win."""
+        self._commit_metadata = json_object(metadata)
 
     def default_commit_metadata(self) -> dict[str, Any]:
         """What `set_default_commit_metadata` was given."""
@@ -197,11 +255,25 @@ class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart
     # --- copies
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"context": self._context, "commit_metadata": self._commit_metadata}
+        return {
+            "context": self._context,
+            "commit_metadata": self._commit_metadata,
+            "attribution": self._attribution,
+        }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self._context = saved["context"]
         self._commit_metadata = saved["commit_metadata"]
+        self._attribution = saved["attribution"]
+
+    def _described(self) -> list[tuple[str, Any]]:
+        return [("storage", self.storage), ("config", self.config)]
 
     def __repr__(self) -> str:
         return f"<icechunk_core.Repository (spec {self._context.spec_version}) on {self.storage!r}>"
+
+    def __str__(self) -> str:
+        return text_of(f"Repository (v{self._context.spec_version})", self._described())
+
+    def _repr_html_(self) -> str:
+        return html_of(f"Repository (v{self._context.spec_version})", self._described())
