@@ -15,8 +15,8 @@ __all__ = ["restore_state", "save_state"]
 
 def save_state(state: SessionState) -> dict[str, Any]:
     """A picklable description of a session, uncommitted changes included."""
-    run(state.sink.flush(), may_suspend=state.may_suspend)
     with state.lock:
+        run(state.sink.flush(), may_suspend=state.may_suspend)
         return {
             "context": state.context,
             "base_id": state.base.id,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from attrs import define, field
 
-from icechunk_core.assets.sink import ChunkSink, ObjectSink
+from icechunk_core.assets.sink import ChunkSink, make_sink
 from icechunk_core.contract import Buffer, ByteRange
 from icechunk_core.errors import (
     ErrorKind,
@@ -21,7 +21,7 @@ from icechunk_core.errors import (
     SessionStateError,
 )
 from icechunk_core.format import base32
-from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, VirtualRef
+from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, NativeRef, VirtualRef
 from icechunk_core.format.snapshot import NodeSnapshot, NodeTable, Snapshot
 from icechunk_core.format.zarr_metadata import parse_node_metadata
 from icechunk_core.session.chunk_reader import ArrayRefs, read_ref, valid_coords
@@ -81,7 +81,7 @@ class SessionState:
 
     def __attrs_post_init__(self) -> None:
         context = self.context
-        self.sink = ObjectSink(
+        self.sink = make_sink(
             context.storage, context.ids, storage_class=context.settings.chunks_storage_class
         )
 
@@ -294,6 +294,10 @@ class SessionState:
         ref = await self.chunk_ref(path, coords)
         if ref is None:
             return None
+        if self.sink.waiting and isinstance(ref, NativeRef):
+            data = self.sink.waiting.get(ref.chunk_id)
+            if data is not None:
+                ref = InlineRef(data)
         return await read_ref(ref, byte_range, self.context.assets, self.context.virtual)
 
     async def chunk_size(self, path: str, coords: tuple[int, ...]) -> int | None:
