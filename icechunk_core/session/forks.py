@@ -71,9 +71,11 @@ async def merge_states(state: SessionState, other: SessionState) -> None:
         )
     if state is other:
         return
-    await other.sink.flush()
     with other.lock:
-        changes, base, unsynced = other.changes.copy(), other.base, other.sink.unsynced()
+        changes, base = other.changes.copy(), other.base
+    # Afterwards: whatever the copy refers to was put into the sink before it.
+    await other.sink.flush()
+    unsynced = other.sink.unsynced()
     with state.lock:
         refit(changes, state.changes, state.base.nodes)
         state.merge(changes, unify_created=False, other_base=base.nodes)
