@@ -12,6 +12,7 @@ from icechunk_core.format.repo_info import decode_repo_info
 from icechunk_core.format.snapshot import decode_snapshot
 from icechunk_core.format.transaction_log import TransactionLog, decode_transaction_log, merge_logs
 from icechunk_core.repository import descriptions
+from icechunk_core.repository.arguments import snapshot_id_bytes
 from icechunk_core.repository.part import RepositoryPart
 
 __all__ = ["InspectionPart"]
@@ -37,7 +38,7 @@ class InspectionPart(RepositoryPart):
         dict
             ``id``, ``header``, ``flushed_at``, ``commit_message``, ``metadata``, ``manifests``, ``nodes``.
         """
-        key = layout.snapshot_key(base32.decode(snapshot_id))
+        key = layout.snapshot_key(snapshot_id_bytes(snapshot_id))
         data = await self._object(key)
         header, _ = unseal(data, FileType.SNAPSHOT, name=key)
         return descriptions.describe_snapshot(header, decode_snapshot(data, name=key))
@@ -74,7 +75,7 @@ class InspectionPart(RepositoryPart):
             ``id``, ``header``, ``size_bytes`` (uncompressed), ``num_arrays``, ``total_chunk_refs``,
             ``total_inline``, ``total_native``, ``total_virtual``, ``arrays``, ``compression``.
         """
-        key = layout.manifest_key(base32.decode(manifest_id))
+        key = layout.manifest_key(snapshot_id_bytes(manifest_id))
         data = await self._object(key)
         header, payload = unseal(data, FileType.MANIFEST, name=key)
         return descriptions.describe_manifest(header, decode_manifest(data, name=key), len(payload))
@@ -92,7 +93,7 @@ class InspectionPart(RepositoryPart):
             removed ancestors of the snapshot, their logs are merged in, and ``synthetic_composite`` tells
             which (``note``, ``merged_pruned_ancestor_tx_logs`` oldest first, ``missing_tx_logs``).
         """
-        wanted = base32.decode(snapshot_id)
+        wanted = snapshot_id_bytes(snapshot_id)
         key = layout.transaction_key(wanted)
         data = await self._object(key)
         header, _ = unseal(data, FileType.TRANSACTION_LOG, name=key)

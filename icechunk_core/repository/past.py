@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from icechunk_core.drive import blocking, blocking_iterator
-from icechunk_core.format import base32
 from icechunk_core.repository import queries
+from icechunk_core.repository.arguments import snapshot_id_bytes
 from icechunk_core.repository.graph import AncestryGraph, history_graph, line_graph
 from icechunk_core.repository.part import RepositoryPart
 from icechunk_core.repository.updates import Update
@@ -21,7 +21,7 @@ class HistoryPart(RepositoryPart):
 
     async def lookup_snapshot_async(self, snapshot_id: str) -> SnapshotInfo:
         """When, why and on top of what a snapshot was committed."""
-        record = await self._context.history.snapshot_info(base32.decode(snapshot_id))
+        record = await self._context.history.snapshot_info(snapshot_id_bytes(snapshot_id))
         return SnapshotInfo.from_record(record)
 
     lookup_snapshot = blocking(lookup_snapshot_async)
@@ -34,7 +34,7 @@ class HistoryPart(RepositoryPart):
         SnapshotNotFoundError
             If there is no such snapshot.
         """
-        snapshot = await self._context.assets.snapshot(base32.decode(snapshot_id))
+        snapshot = await self._context.assets.snapshot(snapshot_id_bytes(snapshot_id))
         return [ManifestFileInfo.from_record(record) for record in snapshot.manifest_files]
 
     list_manifest_files = blocking(list_manifest_files_async)

@@ -16,6 +16,7 @@ from icechunk_core.errors import (
 from icechunk_core.format import base32
 from icechunk_core.format.transaction_log import TransactionLog
 from icechunk_core.history import History
+from icechunk_core.repository.arguments import ref_name, snapshot_id_bytes
 from icechunk_core.session import RepositoryContext
 from icechunk_core.transaction.diff import Diff, build_diff
 
@@ -54,11 +55,11 @@ async def resolve(
     if as_of is not None and branch is None:
         raise InvalidInputError("as_of goes with branch")
     if tag is not None:
-        return await history.tag(tag)
+        return await history.tag(ref_name(tag, "the name of a tag"))
     if snapshot_id is not None:
-        return (await history.snapshot_info(base32.decode(snapshot_id))).id
+        return (await history.snapshot_info(snapshot_id_bytes(snapshot_id))).id
     assert branch is not None
-    tip = await history.branch(branch)
+    tip = await history.branch(ref_name(branch))
     if as_of is None:
         return tip
     limit = us_from_datetime(as_of)

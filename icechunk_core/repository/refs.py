@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from icechunk_core.drive import blocking
 from icechunk_core.format import base32
+from icechunk_core.repository.arguments import ref_name, snapshot_id_bytes
 from icechunk_core.repository.part import RepositoryPart
 
 __all__ = ["RefsPart"]
+
+_TAG = "the name of a tag"
 
 
 class RefsPart(RepositoryPart):
@@ -20,7 +23,7 @@ class RefsPart(RepositoryPart):
 
     async def lookup_branch_async(self, branch: str) -> str:
         """Id of the snapshot that a branch points to; `RefNotFoundError` if there is no such branch."""
-        return base32.encode(await self._context.history.branch(branch))
+        return base32.encode(await self._context.history.branch(ref_name(branch)))
 
     lookup_branch = blocking(lookup_branch_async)
 
@@ -34,7 +37,7 @@ class RefsPart(RepositoryPart):
         SnapshotNotFoundError
             If there is no such snapshot.
         """
-        await self._context.history.create_branch(branch, base32.decode(snapshot_id))
+        await self._context.history.create_branch(ref_name(branch), snapshot_id_bytes(snapshot_id))
 
     create_branch = blocking(create_branch_async)
 
@@ -48,14 +51,14 @@ class RefsPart(RepositoryPart):
         from_snapshot_id
             Only if the branch points there now; else `ConflictError`.
         """
-        expected = None if from_snapshot_id is None else base32.decode(from_snapshot_id)
-        await self._context.history.reset_branch(branch, base32.decode(snapshot_id), expected)
+        expected = None if from_snapshot_id is None else snapshot_id_bytes(from_snapshot_id)
+        await self._context.history.reset_branch(ref_name(branch), snapshot_id_bytes(snapshot_id), expected)
 
     reset_branch = blocking(reset_branch_async)
 
     async def delete_branch_async(self, branch: str) -> None:
         """Delete a branch (never ``main``)."""
-        await self._context.history.delete_branch(branch)
+        await self._context.history.delete_branch(ref_name(branch))
 
     delete_branch = blocking(delete_branch_async)
 
@@ -67,7 +70,7 @@ class RefsPart(RepositoryPart):
 
     async def lookup_tag_async(self, tag: str) -> str:
         """Id of the snapshot that a tag points to; `RefNotFoundError` if there is no such tag."""
-        return base32.encode(await self._context.history.tag(tag))
+        return base32.encode(await self._context.history.tag(ref_name(tag, _TAG)))
 
     lookup_tag = blocking(lookup_tag_async)
 
@@ -79,12 +82,12 @@ class RefsPart(RepositoryPart):
         AlreadyExistsError
             If the name is, or was ever, used for a tag.
         """
-        await self._context.history.create_tag(tag, base32.decode(snapshot_id))
+        await self._context.history.create_tag(ref_name(tag, _TAG), snapshot_id_bytes(snapshot_id))
 
     create_tag = blocking(create_tag_async)
 
     async def delete_tag_async(self, tag: str) -> None:
         """Delete a tag; its name cannot be used again."""
-        await self._context.history.delete_tag(tag)
+        await self._context.history.delete_tag(ref_name(tag, _TAG))
 
     delete_tag = blocking(delete_tag_async)

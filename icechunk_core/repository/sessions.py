@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from icechunk_core.drive import blocking
 from icechunk_core.repository import queries
+from icechunk_core.repository.arguments import ref_name
 from icechunk_core.repository.rearrange import RearrangePart
 from icechunk_core.session import Session, SessionMode, SessionState
 
@@ -56,7 +57,7 @@ class SessionsPart(RearrangePart):
         context = self._context
         await context.history.check_writable()
         queries.check_storage_writable(context.storage)
-        snapshot = await context.assets.snapshot(await context.history.branch(branch))
+        snapshot = await context.assets.snapshot(await context.history.branch(ref_name(branch)))
         return Session(
             SessionState(
                 context, snapshot, SessionMode.WRITABLE, branch, commit_metadata=dict(self._commit_metadata)

@@ -82,6 +82,8 @@ class StatusPart(RepositoryPart):
 
         Sessions that are open keep what they hold; their commits are refused while it is read-only.
         """
+        if not isinstance(status, RepoStatus):
+            raise TypeError(f"status must be a RepoStatus, not {type(status).__name__}")
         record = status.to_record()
         await self._context.history.update(lambda info: repo_updates.set_status(info, record))
 
@@ -122,6 +124,8 @@ class StatusPart(RepositoryPart):
         InvalidInputError
             If there is no flag of that name.
         """
+        if not (setting is None or isinstance(setting, bool)):
+            raise TypeError(f"setting must be True, False or None, not {setting!r}")
         await self._context.history.update(lambda info: repo_updates.set_feature_flag(info, name, setting))
 
     set_feature_flag = blocking(set_feature_flag_async)

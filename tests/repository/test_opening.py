@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import icechunk_core as ic
 from icechunk_core.contract import Storage
 from tests.repository.programs import commit_group
 
+ROOT = "1CECHNKREP0F1RSTCMT0"
 PREFIX = "s3://bucket/data/"
 
 
@@ -190,6 +192,43 @@ def test_errors_come_from_the_call(repo: ic.Repository) -> None:
         repo.ancestry()
     with pytest.raises(ValueError, match="one of branch"):
         repo.async_ancestry(branch="main", tag="x")
+
+
+_WRONG_TYPES: dict[str, Callable[[Any], Any]] = {
+    "create_branch": lambda repo: repo.create_branch(5, ROOT),
+    "create_branch at": lambda repo: repo.create_branch("b", 5),
+    "lookup_branch": lambda repo: repo.lookup_branch(None),
+    "reset_branch": lambda repo: repo.reset_branch("main", ROOT, from_snapshot_id=b"x"),
+    "delete_branch": lambda repo: repo.delete_branch(5),
+    "create_tag": lambda repo: repo.create_tag(None, ROOT),
+    "lookup_tag": lambda repo: repo.lookup_tag(5),
+    "delete_tag": lambda repo: repo.delete_tag(b"t"),
+    "lookup_snapshot": lambda repo: repo.lookup_snapshot(None),
+    "list_manifest_files": lambda repo: repo.list_manifest_files(5),
+    "readonly_session": lambda repo: repo.readonly_session(5),
+    "writable_session": lambda repo: repo.writable_session(None),
+    "ancestry": lambda repo: repo.ancestry(tag=5),
+    "set_status": lambda repo: repo.set_status(1),
+    "set_feature_flag": lambda repo: repo.set_feature_flag("move_node", 1),
+    "inspect_snapshot": lambda repo: repo.inspect_snapshot(5),
+}
+
+
+@pytest.mark.parametrize("call", _WRONG_TYPES.values(), ids=list(_WRONG_TYPES))
+def test_wrong_types(call: Callable[[Any], Any]) -> None:
+    """Arguments of a wrong type are a `TypeError`, and nothing is written."""
+    repo = ic.Repository.create("memory:")
+    with pytest.raises(TypeError):
+        call(repo)
+    assert len(list(repo.ops_log())) == 1
+
+
+def test_names_that_cannot_be_stored(repo: ic.Repository) -> None:
+    """Half a surrogate pair has no UTF-8."""
+    for call in (repo.create_branch, repo.create_tag):
+        with pytest.raises(ic.InvalidInputError) as raised:
+            call("\ud800", ROOT)
+        assert raised.value.kind == ic.ErrorKind.INVALID_REF_NAME
 
 
 def test_representations(repo: ic.Repository) -> None:

@@ -280,6 +280,26 @@ def test_both_say_the_same_about_a_repository(
         assert found[name] == value, name
 
 
+def test_logs_of_expired_snapshots_are_merged(tmp_path: Path, pair: tuple[Any, Any]) -> None:
+    """What expiration removed is part of the log of the snapshot that is left; a lost log is named."""
+    writer, _ = pair
+    repo = create(writer, tmp_path / "repo")
+    ids = [commit_array(repo, "a"), commit_group(repo, "b"), commit_group(repo, "c")]
+    repo.expire_snapshots(repo.lookup_snapshot(ids[-1]).written_at)
+    for lost in ([], [ids[0]]):
+        for snapshot_id in lost:
+            (tmp_path / "repo" / "transactions" / snapshot_id).unlink()
+        found, expected = (
+            same_writer(open_repo(ic, tmp_path / "repo").inspect_transaction_log(ids[-1]))
+            for ic in (OURS, load_peer())
+        )
+        composite = expected["synthetic_composite"]
+        assert composite["missing_tx_logs"] == lost
+        assert composite["merged_pruned_ancestor_tx_logs"] == ids[len(lost) : 2]
+        composite["note"] = found["synthetic_composite"]["note"]
+        assert found == expected
+
+
 def test_what_one_sets_the_other_sees(tmp_path: Path, pair: tuple[Any, Any]) -> None:
     """Status, flags and metadata set by one bind the other."""
     first, second = pair
