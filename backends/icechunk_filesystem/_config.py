@@ -58,6 +58,9 @@ class FilesystemConfig:
         gives up with `Unavailable`, having written nothing.
     threads
         Worker threads of a threaded storage.
+    verbatim
+        Keys are file names as they are, for data that other programs wrote. Repositories
+        escape what not every system can hold in a file name (FORMAT.md, section 2).
     """
 
     root: str = field(converter=_absolute)
@@ -66,3 +69,4 @@ class FilesystemConfig:
     read_only: bool = False
     lock_timeout: float = field(default=60.0, validator=_positive)
     threads: int = field(default=16, validator=_positive)
+    verbatim: bool = False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from icechunk_core.contract import ObjectInfo
 from icechunk_filesystem._directories import Directories
 from icechunk_filesystem._errors import translated
-from icechunk_filesystem._paths import HIDDEN, KeyCodec, encode_segment
+from icechunk_filesystem._paths import HIDDEN, KeyCodec
 from icechunk_filesystem._reading import last_modified
 
 __all__ = ["walk"]
@@ -32,7 +32,7 @@ def walk(
     if segments and segments[0].casefold() == HIDDEN:
         return
     try:
-        relative = "/".join([encode_segment(segment) for segment in segments])
+        relative = "/".join([codec.name(segment) for segment in segments])
     except UnicodeEncodeError:
         return
     try:

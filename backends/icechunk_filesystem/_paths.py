@@ -40,10 +40,13 @@ class KeyCodec:
     windows
         Whether to refuse what Windows cannot hold or would silently change; by default
         what this machine is.
+    verbatim
+        Whether file names are the segments as they are: files that other programs named.
     """
 
-    def __init__(self, windows: bool | None = None) -> None:
+    def __init__(self, windows: bool | None = None, *, verbatim: bool = False) -> None:
         self._windows = os.name == "nt" if windows is None else windows
+        self._verbatim = verbatim
 
     def path(self, key: str) -> str:
         """The path of a key, relative to the root, with ``/`` between segments.
@@ -63,11 +66,16 @@ class KeyCodec:
         segments = key.split("/")
         if segments[0].casefold() == HIDDEN:
             raise InvalidKey(f"object key {key!r}: {HIDDEN!r} is reserved for bookkeeping", key=key)
-        names = [encode_segment(segment) for segment in segments]
+        names = [self.name(segment) for segment in segments]
         if self._windows:
             for name in names:
                 _check_windows(name, key)
         return "/".join(names)
+
+    def name(self, segment: str) -> str:
+        """The file name of one key segment; `UnicodeEncodeError` if it is not valid Unicode."""
+        encoded = encode_segment(segment)
+        return segment if self._verbatim else encoded
 
     def segment(self, name: str) -> str | None:
         """The key segment that a file name stands for; ``None`` if no key leads to that file.
@@ -79,6 +87,8 @@ class KeyCodec:
         """
         if _PLAIN(name):
             return name
+        if self._verbatim:
+            return None if any("\ud800" <= char <= "\udfff" for char in name) else name
         if not name.isascii():
             return None
         if "%" not in name:

@@ -88,7 +88,7 @@ class FilesystemStorage:
         self._system = system if system is not None else System(clock)
         self._ids: IdSource = ids if ids is not None else SystemIds()
         self._directories = Directories(config.root, self._system)
-        self._codec = KeyCodec()
+        self._codec = KeyCodec(verbatim=config.verbatim)
         records = VersionRecords(self._directories, self._system, self._ids)
         self._reader = Reader(self._directories, self._codec, records)
         self._writer = Writer(

@@ -90,4 +90,6 @@ class RepositoryContext:
 def _open_container(prefix: str, store: Any, credentials: Any) -> Storage:
     """The storage below a virtual chunk container's URL prefix, through the plugin of its scheme."""
     options = dict(credentials) if isinstance(credentials, Mapping) else {}
+    if prefix.startswith("file:"):
+        options.setdefault("verbatim", True)  # other programs named these files
     return open_storage(prefix, **options)

@@ -229,12 +229,13 @@ def peer_credentials(ic: Any, allowed: dict[str, Any]) -> Any:
     return ic.containers_credentials(dict.fromkeys(allowed, ic.Credentials.LocalFileSystemAccess()))
 
 
-def test_virtual_chunks(pair: Pair, spec_version: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plain.nc", "my file.nc", "über/größe.nc"])
+def test_virtual_chunks(pair: Pair, spec_version: int, name: str, tmp_path: Path) -> None:
     """Virtual refs written by one, with the container saved by it, are read by the other."""
     first, second = pair
     root, data = tmp_path / "repo", tmp_path / "data"
-    data.mkdir()
-    (data / "my file.bin").write_bytes(bytes(range(100)))
+    (data / name).parent.mkdir(parents=True)
+    (data / name).write_bytes(bytes(range(100)))
     config, allowed = virtual_config(first, data)
     repo = create(
         first,
@@ -246,7 +247,7 @@ def test_virtual_chunks(pair: Pair, spec_version: int, tmp_path: Path) -> None:
     repo.save_config()
     session = repo.writable_session("main")
     put(session, {"zarr.json": GROUP, "v/zarr.json": array_json((40,), (10,))})
-    location = f"file://{data}/my file.bin"
+    location = f"file://{data}/{name}"
     session.store.set_virtual_ref("v/c/0", location, offset=5, length=10)
     session.store.set_virtual_ref("v/c/2", location, offset=90, length=10)
     put(session, {"v/c/1": b"native" * 200, "v/c/3": b"inline"})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from icechunk_filesystem._paths import KeyCodec, encode_segment
 
 from icechunk_core.contract.errors import InvalidKey
+from tests.backends.filesystem.support import keys_of, open_at, read
 
 POSIX = KeyCodec(windows=False)
 WINDOWS = KeyCodec(windows=True)
@@ -121,3 +124,18 @@ def test_windows_takes_ordinary_keys() -> None:
     """The keys of the format are fine on Windows."""
     for key in ("repo", "chunks/MQ21M6ENMAXQBHM551R0", "refs/branch.main/ref.json", "console/comma"):
         assert WINDOWS.path(key) == key
+
+
+def test_verbatim_names(root: Path) -> None:
+    """Files that other programs named are found under their names, and keys never leave the root."""
+    names = ["a%20b.nc", "größe/wind.nc", "plain.nc", "{x}~.nc"]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    storage = open_at(root, verbatim=True)
+    assert keys_of(storage) == sorted(names)
+    assert keys_of(storage, "größe/w") == ["größe/wind.nc"]
+    assert [read(storage, name) for name in names] == [name.encode() for name in names]
+    for key in ("../secret", "größe/../../secret", ".icechunk-core/x"):
+        with pytest.raises(InvalidKey):
+            read(storage, key)
