@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from enum import IntEnum
 from operator import index
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ from icechunk_core.session.paths import absolute_path
 from icechunk_core.transaction.reindex import (
     Transform,
     plan_reindex,
+    plan_shift,
     require_regular_grid,
-    shift_transforms,
 )
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ class ChunkMethods:
     async def reindex_array_async(
         self,
         array_path: str,
-        forward: Callable[[Iterable[int]], Iterable[int] | None],
-        backward: Callable[[Iterable[int]], Iterable[int] | None] | None = None,
+        forward: Transform,
+        backward: Transform | None = None,
     ) -> None:
         """Give the chunks of an array other coordinates. No chunk is read or written anew.
 
@@ -145,7 +145,9 @@ class ChunkMethods:
             If a function fails; its error is the cause.
         """
         path, array = _writable_array(self._state, array_path)
-        await _reindex(self._state, path, array, forward, backward)
+        chunks = await _chunks(self._state, path)
+        changes = plan_reindex(path, array.num_chunks, chunks, forward, backward)
+        self._state.set_refs(array, path, changes)
 
     reindex_array = blocking(reindex_array_async)
 
@@ -173,7 +175,8 @@ class ChunkMethods:
                 f"the offset {offset} does not fit {path!r}, which has {len(array.num_chunks)} dimensions",
                 kind=ErrorKind.INVALID_CHUNK_INDEX,
             )
-        await _reindex(self._state, path, array, *shift_transforms(array.num_chunks, offset))
+        chunks = await _chunks(self._state, path)
+        self._state.set_refs(array, path, plan_shift(array.num_chunks, chunks, offset))
 
     shift_array = blocking(shift_array_async)
 
@@ -195,11 +198,10 @@ def _writable_array(state: SessionState, array_path: str) -> tuple[str, ArrayRef
     return path, array
 
 
-async def _reindex(
-    state: SessionState, path: str, array: ArrayRefs, forward: Transform, backward: Transform | None
-) -> None:
+async def _chunks(state: SessionState, path: str) -> dict[tuple[int, ...], ChunkRef]:
+    """All chunks of an array; should manifests overlap, the first one counts, as in reading."""
     chunks: dict[tuple[int, ...], ChunkRef] = {}
     async for refs in state.chunk_refs(path):
         for coords, ref in refs.items():
             chunks.setdefault(coords, ref)
-    state.set_refs(array, path, plan_reindex(path, array.num_chunks, chunks, forward, backward))
+    return chunks

@@ -199,10 +199,11 @@ async def _publish(state: SessionState, message: str, metadata: dict[str, Any], 
 
 
 async def write_unpublished(state: SessionState, message: str) -> Snapshot:
-    """Write the session's changes as a snapshot that no history knows, for forks to start from."""
+    """The session's changes as a snapshot that no history knows, for forks to start from; written once."""
     with state.committing():
-        snapshot, _ = await _write(state, message, {}, CommitKind.FLUSH)
-        return snapshot
+        if state.fork_base is None:
+            state.fork_base, _ = await _write(state, message, {}, CommitKind.FLUSH)
+        return state.fork_base
 
 
 async def _write(

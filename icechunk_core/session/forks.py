@@ -45,11 +45,7 @@ async def fork_state(state: SessionState) -> SessionState:
         )
     base = state.base
     if not state.changes.is_empty():
-        made = state.fork_base
-        if made is None:
-            made = await write_unpublished(state, "Uncommitted changes, for forks")
-            state.fork_base = made
-        base = made
+        base = await write_unpublished(state, "Uncommitted changes, for forks")
     return SessionState(state.context, base, SessionMode.WRITABLE, is_fork=True)
 
 

@@ -180,7 +180,10 @@ class SessionState:
         with self.lock:
             self.check_writable()
             self.changes.merge(other, unify_created=unify_created, other_base=other_base)
-            self._changed()
+            # Prepared manifests stay: a commit takes those whose plan is still the same.
+            self._arrays = {}
+            self.in_doubt.clear()
+            self.fork_base = None
 
     def move_node(self, source: str, target: str) -> None:
         """Move or rename a node (see `icechunk_core.transaction.moves`)."""
@@ -457,7 +460,7 @@ class SessionState:
 
     def absolute_location(self, location: str) -> str:
         """The URL of a virtual location, which may be relative to a container (``vcc://name/key``)."""
-        return self.context.virtual.absolute(location)
+        return self.context.virtual.absolute(location) if location.startswith("vcc://") else location
 
     def same_view(self, other: SessionState) -> bool:
         """Whether both show the same state of the same storage."""

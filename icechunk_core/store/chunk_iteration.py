@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -27,6 +27,8 @@ ChunkColumns: TypeAlias = tuple[
 # From the codes in manifests to those of `ChunkType`.
 _KINDS = np.zeros(3, dtype=np.uint8)
 _KINDS[RefKind.NATIVE], _KINDS[RefKind.VIRTUAL], _KINDS[RefKind.INLINE] = 1, 2, 3
+
+_DIGITS = np.array([base32.encode(bytes([value << 3]))[0] for value in range(32)], dtype="S1")
 
 
 class ChunkIteration:
@@ -70,44 +72,61 @@ class ChunkIteration:
         """
         if batch_size < 1:
             raise InvalidInputError("batch_size must be at least 1", kind=ErrorKind.UNKNOWN)
-        waiting: list[_Rows] = []
+        waiting: list[ChunkRefs] = []
         missing = batch_size
         async for refs in self._session.chunk_refs(node_path(normalize_directory(array_path))):
             start = 0
             while start < len(refs):
-                stop = min(len(refs), start + missing)
-                waiting.append((refs, start, stop))
-                missing -= stop - start
-                start = stop
+                part = _rows(refs, start, start + missing)
+                waiting.append(part)
+                missing -= len(part)
+                start += len(part)
                 if not missing:
                     yield self._columns(waiting)
                     waiting, missing = [], batch_size
         if waiting:
             yield self._columns(waiting)
 
-    def _columns(self, parts: list[_Rows]) -> ChunkColumns:
-        paths: list[str] = []
-        inlined: dict[int, bytes] = {}
-        for refs, start, stop in parts:
-            for row in range(start, stop):
-                paths.append(self._path(refs, row, len(paths), inlined))
+    def _columns(self, parts: list[ChunkRefs]) -> ChunkColumns:
+        kinds = np.concatenate([refs.kind for refs in parts])
+        paths = np.full(len(kinds), "", dtype=object)
+        native = kinds == RefKind.NATIVE
+        if native.any():
+            paths[native] = _ids_as_text(np.concatenate([refs.chunk_ids for refs in parts])[native])
+        virtual = kinds == RefKind.VIRTUAL
+        if virtual.any():
+            locations = [location for refs in parts for location in refs.virtual_locations()]
+            paths[virtual] = list(map(self._session.absolute_location, locations))
         return (
-            np.concatenate([np.ascontiguousarray(refs.coords[start:stop]) for refs, start, stop in parts]),
-            _KINDS[np.concatenate([refs.kind[start:stop] for refs, start, stop in parts])],
-            paths,
-            np.concatenate([refs.offset[start:stop] for refs, start, stop in parts]),
-            np.concatenate([refs.length[start:stop] for refs, start, stop in parts]),
-            inlined,
+            np.concatenate([np.ascontiguousarray(refs.coords) for refs in parts]),
+            _KINDS[kinds],
+            paths.tolist(),
+            np.concatenate([refs.offset for refs in parts]),
+            np.concatenate([refs.length for refs in parts]),
+            dict(_inlined(parts)),
         )
 
-    def _path(self, refs: ChunkRefs, row: int, at: int, inlined: dict[int, bytes]) -> str:
-        if refs.kind[row] == RefKind.NATIVE:
-            return base32.encode(refs.chunk_ids[row].tobytes())
-        ref = refs.ref(row)
-        if isinstance(ref, InlineRef):
-            inlined[at] = ref.data
-            return ""
-        return self._session.absolute_location(ref.location)  # type: ignore[union-attr]
+
+def _rows(refs: ChunkRefs, start: int, stop: int) -> ChunkRefs:
+    if start == 0 and stop >= len(refs):
+        return refs
+    return ChunkRefs(refs.columns.rows(slice(start, stop)))
 
 
-_Rows: TypeAlias = tuple[ChunkRefs, int, int]
+def _inlined(parts: list[ChunkRefs]) -> Iterator[tuple[int, bytes]]:
+    first = 0
+    for refs in parts:
+        for row in np.flatnonzero(refs.kind == RefKind.INLINE).tolist():
+            ref = refs.ref(row)
+            assert isinstance(ref, InlineRef)
+            yield first + row, ref.data
+        first += len(refs)
+
+
+def _ids_as_text(ids: NDArray[np.uint8]) -> list[str]:
+    """The text form of many ids of 12 bytes at once (see `icechunk_core.format.base32`)."""
+    bits = np.zeros((len(ids), 100), dtype=np.uint8)  # 20 digits of 5 bits; the last 4 are zero
+    bits[:, :96] = np.unpackbits(ids, axis=1)
+    digits = bits.reshape(len(ids), 20, 5) @ np.array([16, 8, 4, 2, 1], dtype=np.uint8)
+    texts: list[str] = _DIGITS[digits].view("S20").ravel().astype("U20").tolist()
+    return texts

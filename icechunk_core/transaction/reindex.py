@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import index
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import numpy as np
 
 from icechunk_core.errors import ErrorKind, IcechunkError, InvalidInputError
 from icechunk_core.format.manifest import ChunkRef
 from icechunk_core.transaction.change_set import Coords
+from icechunk_core.transaction.log_builder import coords_table
 
-__all__ = ["Transform", "plan_reindex", "require_regular_grid", "shift_transforms"]
+__all__ = ["Transform", "plan_reindex", "plan_shift", "require_regular_grid"]
 
 Transform: TypeAlias = Callable[[Iterable[int]], Iterable[int] | None]
 """From chunk coordinates to others, or ``None``."""
+
+_FAR: Final = 1 << 33
 
 
 def require_regular_grid(path: str, user_data: bytes) -> None:
@@ -38,19 +43,25 @@ def require_regular_grid(path: str, user_data: bytes) -> None:
         )
 
 
-def shift_transforms(num_chunks: Sequence[int], offset: Sequence[int]) -> tuple[Transform, Transform]:
-    """The functions forward and backward of a shift; ``None`` where it leaves the grid.
+def plan_shift(
+    num_chunks: Sequence[int], chunks: Mapping[Coords, ChunkRef], offset: Sequence[int]
+) -> dict[Coords, ChunkRef | None]:
+    """The chunk changes of a shift by an offset; ``None`` clears a chunk.
 
-    >>> forward, backward = shift_transforms((4,), (1,))
-    >>> forward([2]), forward([3]), backward([0])
-    ([3], None, None)
+    >>> plan_shift((3,), {(1,): "one", (2,): "two"}, (1,))
+    {(1,): None, (2,): 'one'}
     """
-
-    def moved(coords: Iterable[int], sign: int) -> list[int] | None:
-        target = [at + sign * by for at, by in zip(coords, offset, strict=True)]
-        return target if _in_grid(target, num_chunks) else None
-
-    return (lambda coords: moved(coords, 1)), (lambda coords: moved(coords, -1))
+    sources = coords_table(chunks, len(num_chunks)).astype(np.int64)
+    limits = np.maximum(np.array(num_chunks, dtype=np.int64), 1)
+    # Farther than the grid is as far as any: nothing can overflow.
+    targets = sources + np.array([max(-_FAR, min(by, _FAR)) for by in offset], dtype=np.int64)
+    inside = ((targets >= 0) & (targets < limits)).all(axis=1).tolist()
+    placed = {
+        target: ref
+        for target, ref, stays in zip(map(tuple, targets.tolist()), chunks.values(), inside, strict=True)
+        if stays
+    }
+    return {**{coords: None for coords in chunks if coords not in placed}, **placed}
 
 
 def plan_reindex(

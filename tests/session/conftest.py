@@ -25,10 +25,12 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def repo(root: Path, spec_version: int) -> ic.Repository:
     """``/g`` with the array ``a`` and the group ``h``, and the array ``/b``; in both specs."""
-    return populate(create(ic, root, spec_version))
+    made: ic.Repository = populate(create(ic, root, spec_version))
+    return made
 
 
 @pytest.fixture
 def repo2(root: Path) -> ic.Repository:
     """The same in spec 2 only."""
-    return populate(create(ic, root, 2))
+    made: ic.Repository = populate(create(ic, root, 2))
+    return made

@@ -48,9 +48,9 @@ def put(session: Any, path: str, at: int, value: int) -> None:
     zarr.open_array(session.store, path=path, mode="r+")[at] = value
 
 
-def values(session: Any, path: str) -> list[int]:
+def values(session: Any, path: str) -> Any:
     """All elements of an array."""
-    found: list[int] = np.asarray(zarr.open_array(session.store, path=path, mode="r")[:]).tolist()
+    found: Any = np.asarray(zarr.open_array(session.store, path=path, mode="r")[...]).tolist()
     return found
 
 

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 
 import icechunk_core as ic
 from icechunk_core import ErrorKind as Kind
+from icechunk_core.format import base32
+from icechunk_core.store.chunk_iteration import _ids_as_text
 from tests.session.support import create, make_array, put, tip
 
 CONTAINER = "s3://bucket/data/"
@@ -47,7 +51,7 @@ def test_chunk_type(mixed: ic.Session) -> None:
         kinds = [mixed.chunk_type("/m", [at]) for at in (0, 2, 4, 5, 99)]
         none = ic.ChunkType.uninitialized
         assert kinds == [ic.ChunkType.native, none, ic.ChunkType.virtual, ic.ChunkType.virtual, none]
-        assert mixed.chunk_type("/i/", (np.int64(1),)) is ic.ChunkType.inline
+        assert mixed.chunk_type("/i/", [np.int64(1).item()]) is ic.ChunkType.inline
         if not mixed.read_only:
             mixed.commit("mixed")
     assert repr(ic.ChunkType.inline) == "ChunkType.inline"
@@ -152,3 +156,10 @@ def test_node_ids(repo: ic.Repository) -> None:
         tip(repo).get_node_id("/nope")
     with pytest.raises(ic.InvalidInputError):
         tip(repo).get_node_id("g/a")
+
+
+@given(st.lists(st.binary(min_size=12, max_size=12), min_size=1, max_size=20))
+def test_many_ids_as_text(ids: list[bytes]) -> None:
+    """The columns' chunk ids are the text form of each id."""
+    table = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 12)
+    assert _ids_as_text(table) == [base32.encode(one) for one in ids]

@@ -14,7 +14,7 @@ import zarr
 import icechunk_core as ic
 from icechunk_core import ErrorKind as Kind
 from icechunk_core.session import ForkSession
-from tests.session.support import FILL, create, delete_dir, make_array, paths, put, tip, values
+from tests.session.support import FILL, create, delete_dir, make_array, paths, populate, put, tip, values
 from tests.session.workers import processes, write_to_fork, write_to_store
 
 
@@ -79,6 +79,36 @@ def test_forks_see_uncommitted_changes(repo: ic.Repository, root: Path) -> None:
     assert values(session.fork(), "b")[3:5] == [33, 44]
     assert values(fork, "b")[3:5] == [33, FILL]
     assert session.commit("done") not in (fork.snapshot_id, clean.snapshot_id)
+
+
+def test_the_commit_uses_what_was_written_for_forks(repo: ic.Repository, root: Path) -> None:
+    """Manifests written for a fork are those of the commit, for arrays that did not change since."""
+    session = repo.writable_session("main")
+    put(session, "b", 3, 33)
+    put(session, "g/a", 3, 33)
+    fork = session.fork()
+    written = set(os.listdir(root / "manifests"))
+    put(fork, "b", 4, 44)
+    session.merge(fork)
+    session.fork()
+    session.commit("done")
+    assert len(set(os.listdir(root / "manifests")) - written) == 1
+    assert values(tip(repo), "b")[3:5] == [33, 44]
+    assert values(tip(repo), "g/a")[3] == 33
+
+
+def test_on_a_storage_that_suspends(root: Path, spec_version: int) -> None:
+    """Forking, merging, shifting and pickling work where the storage does its I/O elsewhere."""
+    url = f"file://{root}?threaded=true"
+    repo = populate(ic.Repository.create(url, spec_version=spec_version))
+    session = repo.writable_session("main")
+    put(session, "b", 1, 1)
+    fork = pickle.loads(pickle.dumps(session.fork()))
+    put(fork, "b", 2, 2)
+    fork.shift_array("/b", [1])
+    session.merge(pickle.loads(pickle.dumps(fork)))
+    session.commit("shifted by a worker")
+    assert values(tip(repo), "b")[:5] == [FILL, 7, 1, 2, FILL]
 
 
 def test_forks_of_forks(repo: ic.Repository) -> None:

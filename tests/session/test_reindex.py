@@ -51,7 +51,7 @@ def test_shift_of_no_dimensions(repo: ic.Repository) -> None:
     session = repo.writable_session("main")
     zarr.create_array(session.store, name="s", shape=(), dtype="i4")[()] = 5
     session.shift_array("/s", [])
-    assert int(zarr.open_array(session.store, path="s", mode="r")[()]) == 5
+    assert values(session, "s") == 5
 
 
 def test_reindex_forward_only_leaves_stale_chunks(repo: ic.Repository) -> None:
@@ -77,7 +77,7 @@ def test_reindex_visits_existing_chunks_only(repo: ic.Repository) -> None:
     put(session, "g/a", 5, 5)
     asyncio.run(session.store.delete("g/a/c/1"))
     seen: list[Any] = []
-    session.reindex_array("/g/a", seen.append)  # type: ignore[func-returns-value]
+    session.reindex_array("/g/a", seen.append)
     assert sorted(seen) == [[0], [2], [5]]
     assert values(session, "g/a") == [0, FILL, 2, FILL, FILL, 5, FILL, FILL]
 
@@ -119,9 +119,10 @@ def test_bad_functions_change_nothing(repo: ic.Repository, forward: Any, kind: s
 def test_bad_inverse_function(repo: ic.Repository) -> None:
     """The inverse may point past the grid, where no chunk is, but not to negative or other coordinates."""
     session = repo.writable_session("main")
-    for answer in ([-1], [0, 0]):
-        with pytest.raises(ic.InvalidInputError):
-            session.reindex_array("/g/a", lambda at: None, lambda at, answer=answer: answer)
+    with pytest.raises(ic.InvalidInputError):
+        session.reindex_array("/g/a", lambda at: None, lambda at: [-1])
+    with pytest.raises(ic.InvalidInputError):
+        session.reindex_array("/g/a", lambda at: None, lambda at: [0, 0])
     session.reindex_array("/g/a", lambda at: None, lambda at: [100])
     assert values(session, "g/a") == [FILL] * 8
 
