@@ -39,6 +39,11 @@ T = TypeVar("T")
 C = TypeVar("C")
 P = ParamSpec("P")
 
+_SUSPENDED = (
+    "a coroutine suspended although its storage declares that it never does; "
+    "the backend must declare may_suspend=True"
+)
+
 
 def run_direct(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that never suspends to its end, here and now.
@@ -53,10 +58,7 @@ def run_direct(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as stop:
         return cast(T, stop.value)
     coroutine.close()
-    raise InternalError(
-        "a coroutine suspended although its storage declares that it never does; "
-        "the backend must declare may_suspend=True"
-    )
+    raise InternalError(_SUSPENDED)
 
 
 class _Background:
@@ -126,6 +128,9 @@ def iterate(items: AsyncIterator[T], *, may_suspend: bool) -> Iterator[T]:
     The first step is taken at once, so that a call that cannot work fails where it is made.
     """
 
+    if not may_suspend:
+        return _iterate_direct(items)
+
     async def step() -> tuple[bool, T | None]:
         try:
             return True, await anext(items)
@@ -138,6 +143,27 @@ def iterate(items: AsyncIterator[T], *, may_suspend: bool) -> Iterator[T]:
             more, item = run(step(), may_suspend=may_suspend)
 
     return steps(*run(step(), may_suspend=may_suspend))
+
+
+def _iterate_direct(items: AsyncIterator[T]) -> Iterator[T]:
+    """Each step driven by hand, without a coroutine around it: long histories have many."""
+    ended = object()
+
+    def step() -> Any:
+        try:
+            next(items.__anext__().__await__())
+        except StopIteration as stop:
+            return stop.value
+        except StopAsyncIteration:
+            return ended
+        raise InternalError(_SUSPENDED)
+
+    def steps(item: Any) -> Iterator[T]:
+        while item is not ended:
+            yield item
+            item = step()
+
+    return steps(step())
 
 
 async def gather(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,10 @@ class _Columns:
         )
 
 
+def _same(info: SnapshotInfo) -> SnapshotInfo:
+    return info
+
+
 def _refuse_cycles(parents: npt.NDArray[np.int64], tables: TableVector) -> None:
     """Follow all parents at once, doubling the distance each time."""
     ahead = parents
@@ -191,6 +196,35 @@ class SnapshotTable:
             return info.parent_id
         row = -1 if self._columns is None else self._columns.row(snapshot_id)
         return None if self._columns is None or row < 0 else self._columns.parent_id(row)
+
+    def lineage(self, snapshot_id: bytes) -> Iterator[Callable[[], SnapshotInfo]]:
+        """A snapshot and its ancestors, each decoded when it is called.
+
+        Ends at the root, and at a parent that is not in the table.
+        """
+        columns, fresh = self._columns, self._fresh
+        parents = [] if columns is None else columns.parents.tolist()
+        replaced = set() if columns is None else {columns.row(key) for key in fresh}
+        current: bytes | None = snapshot_id
+        row = -1
+        for _ in range(len(self)):
+            if row < 0:
+                # By id until an encoded row is met, whose ancestors are found by row.
+                info = None if current is None else fresh.get(current)
+                if info is not None:
+                    yield partial(_same, info)
+                    current = info.parent_id
+                    continue
+                row = -1 if columns is None or current is None else columns.row(current)
+                if row < 0:
+                    return
+            assert columns is not None
+            yield partial(columns.info, row)
+            row = parents[row]
+            if row < 0:
+                return
+            if row in replaced:
+                current, row = columns.id(row), -1
 
     def added(self, info: SnapshotInfo) -> SnapshotTable:
         """A table with one more snapshot, which replaces one with the same id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update, UpdateKind
 from icechunk_core.format.snapshot import Snapshot
@@ -49,6 +50,11 @@ class History(ABC):
     @abstractmethod
     def ancestry(self, snapshot_id: bytes) -> AsyncIterator[SnapshotInfo]:
         """The snapshot, its parent, and so on to the root."""
+
+    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[Callable[[], SnapshotInfo]]:
+        """As `ancestry`, each entry decoded when it is called."""
+        async for info in self.ancestry(snapshot_id):
+            yield partial(_same, info)
 
     @abstractmethod
     async def all_snapshots(self) -> list[SnapshotInfo]:
@@ -131,3 +137,7 @@ class History(ABC):
     @abstractmethod
     def info_of(self, snapshot: Snapshot, parent_id: bytes | None) -> SnapshotInfo:
         """The history entry of a snapshot that is about to be published."""
+
+
+def _same(info: SnapshotInfo) -> SnapshotInfo:
+    return info

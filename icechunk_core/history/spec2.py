@@ -7,7 +7,7 @@ starts over with what is there now.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from attrs import define, evolve, field, frozen
 
@@ -116,6 +116,11 @@ class RepoObjectHistory(History):
         table = (await self.info()).snapshots
         for item in walk.ancestry(table, snapshot_id):
             yield item
+
+    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[Callable[[], SnapshotInfo]]:
+        table = (await self.info()).snapshots
+        for entry in walk.lineage(table, snapshot_id):
+            yield entry
 
     async def all_snapshots(self) -> list[SnapshotInfo]:
         return list((await self.info()).snapshots)

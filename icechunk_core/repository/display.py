@@ -43,7 +43,9 @@ def html_of(title: str, items: Iterable[tuple[str, Any]]) -> str:
 
 
 class Described:
-    """Gives an attrs class three forms: text (``str``), executable (``repr``) and HTML."""
+    """Gives an attrs class, or one with `_described`, its forms: text, executable (``repr``) and HTML."""
+
+    __slots__ = ()
 
     def _described(self) -> list[tuple[str, Any]]:
         names = [attribute.name for attribute in attrs.fields(type(self))]  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -36,9 +37,11 @@ class SpecVersion(enum.IntEnum):
         return SpecVersion.v2
 
 
-@frozen(repr=False)
+_Values = tuple[str, str | None, datetime, str, dict[str, Any]]
+
+
 class SnapshotInfo(Described):
-    """One entry of the history.
+    """One entry of the history. It is read from the history when it is first looked at.
 
     Attributes
     ----------
@@ -50,22 +53,75 @@ class SnapshotInfo(Described):
         What the committer said about it.
     """
 
-    id: str
-    parent_id: str | None
-    written_at: datetime
-    message: str
-    metadata: dict[str, Any]
+    __slots__ = ("_load", "_values")
+
+    def __init__(
+        self, id: str, parent_id: str | None, written_at: datetime, message: str, metadata: dict[str, Any]
+    ) -> None:
+        self._load: Callable[[], repo_info.SnapshotInfo] | None = None
+        self._values: _Values | None = (id, parent_id, written_at, message, metadata)
+
+    @classmethod
+    def lazily(cls, load: Callable[[], repo_info.SnapshotInfo]) -> SnapshotInfo:
+        """The public form of a history entry that ``load`` gives."""
+        made = cls.__new__(cls)
+        made._load, made._values = load, None
+        return made
 
     @classmethod
     def from_record(cls, record: repo_info.SnapshotInfo) -> SnapshotInfo:
         """The public form of a history entry."""
-        return cls(
-            base32.encode(record.id),
-            None if record.parent_id is None else base32.encode(record.parent_id),
-            datetime_from_us(record.flushed_at),
-            record.message,
-            dict(record.metadata),
-        )
+        return cls(*_snapshot_values(record))
+
+    def _all(self) -> _Values:
+        values = self._values
+        if values is None:
+            assert self._load is not None
+            values = self._values = _snapshot_values(self._load())
+        return values
+
+    @property
+    def id(self) -> str:
+        return self._all()[0]
+
+    @property
+    def parent_id(self) -> str | None:
+        return self._all()[1]
+
+    @property
+    def written_at(self) -> datetime:
+        return self._all()[2]
+
+    @property
+    def message(self) -> str:
+        return self._all()[3]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self._all()[4]
+
+    def _described(self) -> list[tuple[str, Any]]:
+        names = ("id", "parent_id", "written_at", "message", "metadata")
+        return list(zip(names, self._all(), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == other._all() if isinstance(other, SnapshotInfo) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __reduce__(self) -> tuple[type[SnapshotInfo], _Values]:
+        return SnapshotInfo, self._all()
+
+
+def _snapshot_values(record: repo_info.SnapshotInfo) -> _Values:
+    return (
+        base32.encode(record.id),
+        None if record.parent_id is None else base32.encode(record.parent_id),
+        datetime_from_us(record.flushed_at),
+        record.message,
+        dict(record.metadata),
+    )
 
 
 @frozen(repr=False)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from icechunk_core.errors import Corrupt, ErrorKind, RefNotFoundError, SnapshotNotFoundError
 from icechunk_core.format.base32 import encode
 from icechunk_core.format.layout import REPO_KEY
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotTable
 
-__all__ = ["ancestry", "branch_tip", "is_ancestor", "own_commit_status", "tag_target"]
+__all__ = ["ancestry", "branch_tip", "is_ancestor", "lineage", "own_commit_status", "tag_target"]
 
 
 def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
@@ -40,6 +40,30 @@ def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
                 object_name=REPO_KEY,
             )
         info = parent
+
+
+def lineage(table: SnapshotTable, tip: bytes) -> Iterator[Callable[[], SnapshotInfo]]:
+    """As `ancestry`, each entry decoded when it is called.
+
+    Raises
+    ------
+    SnapshotNotFoundError
+        If ``tip`` is not in the table.
+    Corrupt
+        If a parent is missing or the parents form a cycle.
+    """
+    last: Callable[[], SnapshotInfo] | None = None
+    for entry in table.lineage(tip):
+        last = entry
+        yield entry
+    if last is None:
+        raise SnapshotNotFoundError(f"no snapshot {encode(tip)} in this repository")
+    end = last()
+    if end.parent_id is not None:
+        problem = "is in a cycle" if end.parent_id in table else "is missing"
+        raise Corrupt(
+            f"parent {encode(end.parent_id)} of snapshot {encode(end.id)} {problem}", object_name=REPO_KEY
+        )
 
 
 def _parents(table: SnapshotTable, tip: bytes) -> Iterator[bytes]:
