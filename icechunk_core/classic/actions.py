@@ -86,16 +86,18 @@ class ClassicActions:
 
     def change_set_bytes(self) -> bytes:
         state = self._state
-        run(state.sink.flush(), may_suspend=state.may_suspend)
         with state.lock:
-            return state.changes.to_bytes()
+            taken = state.changes.to_bytes()
+        # After the copy, so that every chunk that it names is in the storage.
+        run(state.sink.flush(), may_suspend=state.may_suspend)
+        return taken
 
     async def reset(self) -> bytes:
         state = self._state
-        await state.sink.flush()
         with state.lock:
             taken = state.changes.to_bytes()
             state.discard_changes()
+        await state.sink.flush()
         return taken
 
     # --- versions
