@@ -1,6 +1,6 @@
 """Time and memory of manifests with a million chunk refs, and of snapshots with thousands of nodes.
 
-    python tests/benchmarks/bench_manifest.py [number of refs]
+    python -m tests.benchmarks.bench_manifest [number of refs]
 
 Every case runs in a process of its own, so that the peak of the resident memory is that case's.
 """
