@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icechunk_core.storage import in_memory_storage, local_filesystem_storage
-
 from icechunk_core.repository import Repository
+from icechunk_core.storage import in_memory_storage, local_filesystem_storage
 
 __all__ = ["filesystem_repository", "memory_repository"]
 
