@@ -22,9 +22,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if sys.version_info >= (3, 12):
         return
     skipped = terminalreporter.stats.get("skipped", [])
-    left_out = sorted(
-        {report.nodeid.split("::")[0] for report in skipped if "icechunk" in _reason(report)}
-    )
+    left_out = sorted({report.nodeid.split("::")[0] for report in skipped if "icechunk" in _reason(report)})
     if left_out:
         terminalreporter.section("left out: tests against icechunk 2.3, which needs Python 3.12")
         for path in left_out:
