@@ -7,6 +7,15 @@
 >>> snapshot_id = session.commit("Start")
 """
 
+import os as _os
+
+from icechunk_core.about import (
+    __version__,
+    print_debug_info,
+    spec_version,
+    supported_spec_versions,
+    user_agent,
+)
 from icechunk_core.classic import SnapshotMetadata, StorageConfig, StoreConfig, VirtualRefConfig
 from icechunk_core.credentials import (
     AnyAzureCredential,
@@ -81,6 +90,7 @@ from icechunk_core.format.configuration import (
     StorageTimeoutSettings,
     VirtualChunkContainer,
 )
+from icechunk_core.logs import initialize_logs, set_logs_filter, shutdown_telemetry
 from icechunk_core.maintenance import ChunkStorageStats, GCSummary, Progress
 from icechunk_core.repository import (
     AncestryGraph,
@@ -116,7 +126,7 @@ from icechunk_core.storage import (
     storage_from_url,
     tigris_storage,
 )
-from icechunk_core.store import IcechunkStore
+from icechunk_core.store import IcechunkStore, VirtualChunkSpec
 from icechunk_core.transaction.conflicts import Conflict, ConflictType
 from icechunk_core.transaction.diff import Diff
 from icechunk_core.transaction.solvers import (
@@ -125,8 +135,7 @@ from icechunk_core.transaction.solvers import (
     ConflictSolver,
     VersionSelection,
 )
-
-__version__ = "0.1.0"
+from icechunk_core.types import CommitMethod
 
 __all__ = [
     "AlreadyExistsError",
@@ -147,6 +156,7 @@ __all__ = [
     "ChecksumAlgorithm",
     "ChunkStorageStats",
     "ChunkType",
+    "CommitMethod",
     "CompressionAlgorithm",
     "CompressionConfig",
     "Conflict",
@@ -212,6 +222,7 @@ __all__ = [
     "UpdateType",
     "VersionSelection",
     "VirtualChunkContainer",
+    "VirtualChunkSpec",
     "VirtualRefConfig",
     "__version__",
     "azure_anonymous_credentials",
@@ -231,8 +242,10 @@ __all__ = [
     "http_storage",
     "http_store",
     "in_memory_storage",
+    "initialize_logs",
     "local_filesystem_storage",
     "local_filesystem_store",
+    "print_debug_info",
     "r2_storage",
     "redirect_storage",
     "s3_anonymous_credentials",
@@ -242,7 +255,15 @@ __all__ = [
     "s3_static_credentials",
     "s3_storage",
     "s3_store",
+    "set_logs_filter",
+    "shutdown_telemetry",
+    "spec_version",
     "storage_from_url",
+    "supported_spec_versions",
     "tigris_storage",
     "upgrade_icechunk_repository",
+    "user_agent",
 ]
+
+if "ICECHUNK_LOG" in _os.environ:
+    initialize_logs()

@@ -383,7 +383,7 @@ def test_stores_check_their_arguments() -> None:
 
 # --- the same names and signatures as icechunk -------------------------------
 
-OURS_ONLY = {"StorageLike", "as_storage", "storage_from_url"}
+OURS_ONLY = {"StorageObjectInfo", "StorageLike", "as_storage", "storage_from_url"}
 
 
 def test_every_public_name_of_icechunk_is_there() -> None:

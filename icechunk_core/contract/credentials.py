@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from datetime import datetime
+from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
@@ -64,6 +65,9 @@ class S3StaticCredentials:
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
     expires_after: datetime | None = None
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
 
 
 class _S3Family(_Family):

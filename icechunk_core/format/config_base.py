@@ -11,6 +11,7 @@ import copy
 import operator
 from collections.abc import Callable
 from enum import Enum
+from html import escape
 from typing import Any, ClassVar, TypeVar
 
 import attrs
@@ -27,6 +28,7 @@ __all__ = [
     "choice",
     "custom",
     "flag",
+    "html_cell",
     "integer",
     "invalid",
     "node",
@@ -196,6 +198,12 @@ def _typed(cls: type, description: str) -> Callable[[Tree], Any]:
     return from_tree
 
 
+def html_cell(value: Any) -> str:
+    """A value in a notebook: as itself shows it, or as text."""
+    nested = getattr(value, "_repr_html_", None)
+    return escape(str(value)) if nested is None else str(nested())
+
+
 @define
 class ConfigNode:
     """Base of the configuration classes: one dict of the stored tree.
@@ -212,6 +220,10 @@ class ConfigNode:
     """Keys that must be present and not null."""
 
     unknown: dict[str, Tree] = field(factory=dict, init=False, repr=False, kw_only=True)
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{key}</th><td>{html_cell(getattr(self, key))}</td></tr>" for key in self.codecs())
+        return f"<div><b>icechunk_core.{type(self).__name__}</b><table>{''.join(rows)}</table></div>"
 
     @classmethod
     def codecs(cls) -> dict[str, Codec]:

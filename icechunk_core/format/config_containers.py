@@ -7,6 +7,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from enum import Enum
+from html import escape
 from typing import Any, ClassVar, TypeAlias
 
 from attrs import define, field
@@ -170,6 +171,9 @@ class ObjectStoreConfig:
         """Whether URLs with that scheme can be read through this kind of storage."""
         return scheme in self.schemes
 
+    def _repr_html_(self) -> str:
+        return f"<div><b>icechunk_core.{type(self).__qualname__}</b><pre>{escape(repr(self))}</pre></div>"
+
     def to_tree(self) -> Tree:
         """The stored form."""
         return Variant(self.variant, self._payload())
@@ -263,6 +267,8 @@ class _Tigris(_S3):
 
     variant = "tigris"
     schemes = ("tigris", "s3")
+
+    options: S3Options = field(converter=_s3_options, alias="opts")
 
 
 def _strings(mapping: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -18,6 +18,7 @@ from icechunk_core.format.configuration import (
     StorageTimeoutSettings,
 )
 from icechunk_core.storage._cloud import azure_storage, gcs_storage, http_storage, redirect_storage
+from icechunk_core.storage._methods import StorageObjectInfo, attach
 from icechunk_core.storage._open import (
     StorageLike,
     as_storage,
@@ -40,6 +41,8 @@ from icechunk_core.storage._stores import (
     s3_store,
 )
 
+attach()
+
 AnyObjectStoreConfig: TypeAlias = (
     ObjectStoreConfig.InMemory
     | ObjectStoreConfig.LocalFileSystem
@@ -59,6 +62,7 @@ __all__ = [
     "Storage",
     "StorageConcurrencySettings",
     "StorageLike",
+    "StorageObjectInfo",
     "StorageRetriesSettings",
     "StorageSettings",
     "StorageTimeoutSettings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
+from html import escape
 from typing import Any, Literal
 
 from zarr.abc.store import ByteRequest, Store
@@ -70,13 +71,13 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
     def __init__(
         self,
         store: StoreSession,
-        read_only: bool = False,
+        read_only: bool | None = None,
         *args: Any,
         control: StoreControl = SESSION_FACE,
         **kwargs: Any,
     ) -> None:
         refuse_unknown("IcechunkStore", args, kwargs)
-        super().__init__(read_only=read_only)
+        super().__init__(read_only=bool(read_only))
         self._session = store
         self._control = control
         # zarr asks for this before it takes its synchronous path; on a storage that
@@ -124,6 +125,9 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
 
     def __str__(self) -> str:
         return "icechunk://"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
 
     def __reduce__(self) -> tuple[Callable[..., IcechunkStore], tuple[Any, ...]]:
         read_only = self._control.read_only_after_pickling(self._session, read_only=self._read_only)

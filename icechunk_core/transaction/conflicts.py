@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import IntEnum
+from html import escape
 from typing import TypeAlias
 
 import numpy as np
@@ -90,6 +91,9 @@ class Conflict:
             f"path: {self.path}\n"
             f"conflicted_chunks: {self.conflicted_chunks}\n"
         )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
 
 
 # --- what the rules look at ------------------------------------------------------------

@@ -17,7 +17,17 @@ ROOT = Path(__file__).parents[2]
 BACKENDS = sorted(path.name for path in (ROOT / "backends").glob("icechunk_*"))
 PUBLIC_TO_BACKENDS = {"contract", "plugins", "clock", "ids", "errors"}
 PUBLIC_TO_CONFORMANCE = {"contract", "plugins", "storage", "clock", "ids", "errors", "drive"}
-KNOW_ZARR = {"store", "session", "repository", "classic", "cli", "dask", "xarray"}
+KNOW_ZARR = {
+    "distributed",
+    "_xarray_writer",
+    "store",
+    "session",
+    "repository",
+    "classic",
+    "cli",
+    "dask",
+    "xarray",
+}
 KNOW_ASYNCIO = {"icechunk_core.drive", "icechunk_core.contract.wrappers.latency"}
 
 

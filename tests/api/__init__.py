@@ -1,0 +1,1 @@
+"""The public names, against those of Icechunk 2.3.0."""

@@ -1,0 +1,135 @@
+"""The differences from Icechunk 2.3.0's public names that are meant, each with its reason.
+
+`docs/reference/differences.md` is written from this list by ``python -m tests.api.page``.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from attrs import frozen
+
+__all__ = ["ACCEPTED", "Accepted"]
+
+
+@frozen
+class Accepted:
+    """One accepted difference.
+
+    Attributes
+    ----------
+    names
+        Patterns of the names it is about (``*`` stands for anything).
+    difference
+        What is otherwise, as the comparison says it; a beginning is enough.
+    reason
+        Why, and what to do instead.
+    """
+
+    names: tuple[str, ...]
+    difference: str
+    reason: str
+
+    def covers(self, name: str, difference: str) -> bool:
+        """Whether it is about that difference."""
+        return difference.startswith(self.difference) and any(
+            fnmatchcase(name, pattern) for pattern in self.names
+        )
+
+
+ACCEPTED = (
+    Accepted(
+        ("Repository.()", "Session.()", "ForkSession.()"),
+        "no parameter",
+        "The constructors wrap a handle of the library's inside, which is another one here. "
+        "Repositories are made by `create` and `open`, sessions by repositories.",
+    ),
+    Accepted(
+        (
+            "ManifestSplitCondition.AnyArray",
+            "ManifestSplitCondition.Or",
+            "ManifestSplitCondition.And",
+            "ManifestSplitCondition.PathMatches",
+            "ManifestSplitCondition.NameMatches",
+            "ManifestPreloadCondition.Or",
+            "ManifestPreloadCondition.And",
+            "ManifestPreloadCondition.PathMatches",
+            "ManifestPreloadCondition.NameMatches",
+            "ManifestPreloadCondition.NumRefs",
+            "ManifestPreloadCondition.True",
+            "ManifestPreloadCondition.False",
+        ),
+        "",
+        "Classes of the compiled module that its stub does not document. "
+        "Conditions are made by functions (`name_matches`, `and_conditions`), which are the same.",
+    ),
+    Accepted(
+        (
+            "S3StaticCredentials.*",
+            "AzureRefreshableCredential.*",
+            "S3Credentials.Refreshable.*",
+            "GcsCredentials.Refreshable.*",
+            "AzureCredentials.Refreshable.*",
+            "RepoStatus.*",
+        ),
+        "cannot be set",
+        "Credentials and states of a repository are values: they do not change, and are equal and hashable "
+        "by content. Make a new one.",
+    ),
+    Accepted(
+        ("AnyObjectStoreConfig",),
+        "is ObjectStoreConfig.Azure | ObjectStoreConfig.Gcs | ObjectStoreConfig.Http",
+        "`ObjectStoreConfig.Http` belongs to it here.",
+    ),
+    Accepted(
+        ("storage:ChunkType",),
+        "missing",
+        "It is about sessions: `icechunk_core.ChunkType`, `icechunk_core.session.ChunkType`.",
+    ),
+    Accepted(
+        ("config:from_dict", "from_dict", "config:to_dict", "to_dict"),
+        "missing",
+        "Implementations of `ManifestSplittingConfig.from_dict` and `.to_dict`, which are the same.",
+    ),
+    Accepted(
+        (
+            "dask:SimpleGraph",
+            "dask:merge_sessions_array_kwargs",
+            "merge_sessions_array_kwargs",
+            "xarray:LazyArrayWriter",
+            "LazyArrayWriter",
+            "xarray:is_dask_collection",
+            "is_dask_collection",
+        ),
+        "missing",
+        "Inner parts of `store_dask` and `to_icechunk`, which are the same.",
+    ),
+)
+
+NOT_WALKED = (
+    (
+        "`icechunk.testing.*`",
+        "Of the submodules for testing only `testing.LatencyStorage` has a counterpart; the others "
+        "are tools for testing Icechunk itself.",
+    ),
+    (
+        "`set_logs_filter`, `initialize_logs`",
+        "They set levels of Python's `logging`, whose loggers are `icechunk_core` and below; of the filter "
+        "language they know levels and modules, not spans and fields. Importing starts the output only if "
+        "`ICECHUNK_LOG` is set.",
+    ),
+    (
+        "`shutdown_telemetry`",
+        "There is no export of traces; it ends what `initialize_logs` began.",
+    ),
+    (
+        "`user_agent()`, `Storage.default_settings()`, every `repr`",
+        "They name this library; settings have no defaults that depend on the storage, backends have "
+        "their own.",
+    ),
+    (
+        "`Storage.new_...`",
+        "Attached when the package is imported, so that type checkers do not see them; they know the "
+        "functions (`s3_storage` and so on).",
+    ),
+)
