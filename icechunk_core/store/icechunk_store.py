@@ -71,7 +71,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
     def __init__(
         self,
         store: StoreSession,
-        read_only: bool | None = None,
+        read_only: bool | None = False,
         *args: Any,
         control: StoreControl = SESSION_FACE,
         **kwargs: Any,

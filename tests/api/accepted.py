@@ -45,6 +45,11 @@ ACCEPTED = (
         "Repositories are made by `create` and `open`, sessions by repositories.",
     ),
     Accepted(
+        ("IcechunkStore.()",),
+        "parameter read_only is False by default",
+        "The store's own `read_only`; `None` means the same. The store of a read-only session is always so.",
+    ),
+    Accepted(
         (
             "ManifestSplitCondition.AnyArray",
             "ManifestSplitCondition.Or",
