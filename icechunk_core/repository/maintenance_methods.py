@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.drive import blocking, run
-from icechunk_core.errors import InvalidInputError
+from icechunk_core.error_kinds import ErrorKind
+from icechunk_core.errors import FormatError, InvalidInputError
 from icechunk_core.format import base32
 from icechunk_core.maintenance import (
     ChunkStorageStats,
@@ -247,10 +248,17 @@ class MaintenancePart(RepositoryPart):
         ------
         InvalidInputError
             For any other commit method.
+        FormatError
+            To amend in a repository of spec 1.
         ConflictError
             If somebody else commits to the branch meanwhile.
         """
         context = self._context
+        if commit_method == "amend" and context.spec_version < 2:
+            raise FormatError(
+                "amend needs a repository of spec 2; use 'new_commit', or migrate the repository",
+                kind=ErrorKind.UNSUPPORTED_OPERATION_FOR_VERSION,
+            )
         await context.history.check_writable()
         queries.check_storage_writable(context.storage)
         snapshot = await context.assets.snapshot(await context.history.branch(branch))

@@ -6,7 +6,7 @@ from icechunk_core.drive import blocking
 from icechunk_core.repository import queries
 from icechunk_core.repository.part import RepositoryPart
 from icechunk_core.session import Session, SessionMode, SessionState
-from icechunk_core.session.moves import require_moves_enabled
+from icechunk_core.session.moves import require_moves_enabled, require_moves_supported
 
 __all__ = ["RearrangePart"]
 
@@ -27,10 +27,12 @@ class RearrangePart(RepositoryPart):
             If the repository's status or its storage forbids writing.
         """
         context = self._context
-        await require_moves_enabled(context, "open a rearrange session")
+        require_moves_supported(context)
         await context.history.check_writable()
         queries.check_storage_writable(context.storage)
-        snapshot = await context.assets.snapshot(await context.history.branch(branch))
+        tip = await context.history.branch(branch)
+        await require_moves_enabled(context, "open a rearrange session")
+        snapshot = await context.assets.snapshot(tip)
         return Session(
             SessionState(
                 context, snapshot, SessionMode.REARRANGE, branch, commit_metadata=dict(self._commit_metadata)

@@ -1,0 +1,33 @@
+"""Random programs on both implementations (see `machine`)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.differential.machine import DifferentialMachine
+from tests.interop.implementations import load_peer
+
+# A failure is reported as found: making these programs smaller takes minutes; the long test does it.
+QUICK = settings(
+    phases=[Phase.reuse, Phase.generate],
+    max_examples=10,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+LONG = settings(QUICK, phases=list(Phase), max_examples=300, stateful_step_count=40)
+
+
+def test_both_do_the_same() -> None:
+    """Sessions, conflicts, moves, refs, maintenance: equal values, errors, histories, logs and data."""
+    load_peer()
+    run_state_machine_as_test(DifferentialMachine, settings=QUICK)
+
+
+@pytest.mark.slow
+def test_both_do_the_same_at_length() -> None:
+    """The same with many more and longer programs."""
+    load_peer()
+    run_state_machine_as_test(DifferentialMachine, settings=LONG)
