@@ -32,6 +32,9 @@ def is_accepted(ours: BaseException, theirs: BaseException) -> bool:
     # arguments; and ours says of a store that it is the store.
     if our_kind in ("read-only-store", "read-only-session", "rearrange-session-only"):
         return True
+    # Ours says first that tags are switched off, the peer that there is no such snapshot.
+    if our_kind == "feature-flag-disabled":
+        return kind == "snapshot-not-found"
     # Ours says first that the session cannot move anything, the peer what is wrong with the paths.
     if our_kind == "non-rearrange-session":
         return kind in ("node-not-found", "move-wont-overwrite") or kind.startswith("move-")
