@@ -17,6 +17,7 @@ from icechunk_core.transaction.repo_updates import require_online
 __all__ = ["ByteSet", "MarksOutdated", "drop_snapshots", "kept_logs", "reachable_from_refs", "surely_older"]
 
 _SECOND = 1_000_000
+_MILLISECOND = 1_000
 _MIN_PENDING = 1 << 16
 
 
@@ -28,14 +29,17 @@ def surely_older(modified_us: int, limit_us: int) -> bool:
     """Whether an object was last written before the limit.
 
     A time of whole seconds may come from a storage that knows no finer ones, so it stands
-    for any moment of that second.
+    for any moment of that second. Finer times stand for any moment of their millisecond: the
+    digits below are not a time everywhere (local files carry random ones, to tell writes apart).
 
-    >>> surely_older(5_000_001, 5_000_002), surely_older(5_000_000, 5_000_002)
+    >>> surely_older(5_000_001, 5_001_000), surely_older(5_000_001, 5_000_999)
     (True, False)
+    >>> surely_older(5_000_000, 5_999_999)
+    False
     """
     if modified_us % _SECOND == 0:
         return modified_us + _SECOND <= limit_us
-    return modified_us < limit_us
+    return modified_us - modified_us % _MILLISECOND + _MILLISECOND <= limit_us
 
 
 class ByteSet:
