@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -19,7 +21,8 @@ QUICK = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, derandomize=False, max_examples=300, stateful_step_count=40)
+PROGRAMS = int(os.environ.get("DIFFERENTIAL_PROGRAMS", "0"))
+LONG = settings(QUICK, derandomize=False, max_examples=max(1, PROGRAMS), stateful_step_count=40)
 
 
 def test_both_do_the_same() -> None:
@@ -29,6 +32,10 @@ def test_both_do_the_same() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not PROGRAMS,
+    reason="a search for differences, by hand: set DIFFERENTIAL_PROGRAMS to a number of programs",
+)
 def test_both_do_the_same_at_length() -> None:
     """The same with many more and longer programs."""
     load_peer()
