@@ -28,7 +28,7 @@ QUICK = settings(
     # A failing program is long enough to read; shrinking would take minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
-LONG = settings(QUICK, max_examples=500)
+LONG = settings(QUICK, max_examples=150)
 
 Rounds = list[tuple[list[Step], list[Step], list[Step], int]]
 
