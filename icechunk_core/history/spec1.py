@@ -147,27 +147,18 @@ class RefFilesHistory(History):
         on_synced(list(keys))
         tip, version = await self._branch_state(branch)
         if tip != base_id:
-            raise await self._moved(branch, base_id, tip, new.id)
+            raise _moved(branch, base_id, tip)
         try:
             await self._put_ref(layout.branch_key(branch), new.id, IfVersion(version), unique=True)
         except VersionMismatch:
             tip = await self.branch(branch)
             if not await self._is_ancestor(tip, new.id):
-                raise await self._moved(branch, base_id, tip, new.id) from None
+                raise _moved(branch, base_id, tip) from None
         except OutcomeUnknown as error:
             tip = await self.branch(branch)
             if not await self._is_ancestor(tip, new.id):
                 error.snapshot_id = base32.encode(new.id)
                 raise
-
-    async def _moved(self, branch: str, base_id: bytes, tip: bytes, new_id: bytes) -> ConflictError:
-        expected, actual = base32.encode(base_id), base32.encode(tip)
-        return ConflictError(
-            f"branch {branch!r} points to {actual}, this session is based on {expected}; "
-            "rebase the session and commit again",
-            expected_parent=expected,
-            actual_parent=actual,
-        )
 
     async def _is_ancestor(self, tip: bytes, wanted: bytes) -> bool:
         async for info in self.ancestry(tip):
@@ -287,6 +278,16 @@ class RefFilesHistory(History):
                 "the configuration was changed by somebody else; reopen the repository and save again",
                 kind=ErrorKind.CONFIG_UPDATED,
             ) from error
+
+
+def _moved(branch: str, base_id: bytes, tip: bytes) -> ConflictError:
+    expected, actual = base32.encode(base_id), base32.encode(tip)
+    return ConflictError(
+        f"branch {branch!r} points to {actual}, this session is based on {expected}; "
+        "rebase the session and commit again",
+        expected_parent=expected,
+        actual_parent=actual,
+    )
 
 
 def _reset_conflict(name: str, expected: bytes, actual: bytes) -> ConflictError:
