@@ -48,6 +48,7 @@ REQUIREMENTS: dict[str, Callable[[Capabilities], bool]] = {
     "may_suspend": lambda it: it.may_suspend,
     "fork_safe": lambda it: it.fork_safe,
     "read_only": lambda it: it.read_only,
+    "unique_versions": lambda it: it.unique_versions,
     "flat": lambda it: it.key_space.value == "flat",
 }
 """Names usable in ``requires``; a leading ``!`` means *not declared*."""

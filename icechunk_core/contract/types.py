@@ -117,7 +117,8 @@ def resolve_range(byte_range: ByteRange, size: int, *, key: str | None = None) -
 class Version:
     """Opaque token of one write of one object.
 
-    Two writes never share a version, not even when they write the same bytes. Only
+    Two writes never share a version, not even when they write the same bytes, unless
+    the storage declares that it has no `Capabilities.unique_versions`. Only
     the backend that made a token understands it; others compare it for equality.
     """
 
@@ -236,6 +237,11 @@ class Capabilities:
         Usable in a forked child.
     read_only
         Refuses all writes with `ReadOnly`.
+    unique_versions
+        No two writes ever share a `Version`. ``False`` where versions are hashes of the
+        content (S3's ETags): after writing A, B and A the first version is current again. The
+        engine copes, since the objects that it compares and swaps never repeat their bytes
+        with another meaning.
     key_space
         Which keys can coexist.
     max_object_size
@@ -254,6 +260,7 @@ class Capabilities:
     durable: bool = False
     fork_safe: bool = False
     read_only: bool = False
+    unique_versions: bool = True
     key_space: KeySpace = KeySpace.FLAT
     max_object_size: int | None = None
 
