@@ -153,7 +153,8 @@ async def aba(target: Target) -> None:
 @check("E08", "Another object's version does not fit", requires=("update",))
 async def version_of_another(target: Target) -> None:
     """The version of one object is refused for another, even with the same bytes (where versions
-    are not declared to be hashes of the content); so is a made-up one. Neither raises anything but `VersionMismatch`."""
+    are not declared to be hashes of the content); so is a made-up one. Neither raises anything
+    but `VersionMismatch`."""
     client = await target.client()
     here = await client.put("here", b"same")
     same_bytes = target.capabilities.unique_versions
