@@ -8,7 +8,7 @@ PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format docs bench wheel ci clean
+.PHONY: help demo test test-all servers lint format docs bench wheel ci clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -17,11 +17,14 @@ help: ## Show this list
 demo: $(VENV)/.demo ## Version 240 years of climate data; results in demo-output/
 	@$(PY) docs/examples/demo
 
-test: $(VENV)/.dev ## Run the quick tests
-	@$(PY) -m pytest
+test: $(VENV)/.dev servers ## Run the quick tests, also on real object-store servers
+	@ICECHUNK_REQUIRE_SERVERS=1 $(PY) -m pytest
 
-test-all: $(VENV)/.dev ## Run all tests, also the slow ones
-	@$(PY) -m pytest -m ""
+test-all: $(VENV)/.dev servers ## Run all tests, also the slow ones
+	@ICECHUNK_REQUIRE_SERVERS=1 $(PY) -m pytest -m ""
+
+servers: $(VENV)/.dev ## Install the object-store servers that the tests start
+	@$(PY) -m tests.servers.install
 
 lint: $(VENV)/.dev ## Check style, types and the layers of the architecture
 	@$(PY) -m ruff check .

@@ -7,6 +7,8 @@ import sys
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 # Durations are measured by benchmarks, never asserted by tests: machines differ.
 settings.register_profile("icechunk-core", deadline=None)
 settings.load_profile("icechunk-core")
