@@ -118,7 +118,7 @@ def backup_key(name: str) -> str:
 # --- spec 1 refs ---------------------------------------------------------------
 
 _ESCAPED = re.compile(r"[^\x20-\x7e]|[\"#%*<>?\[\\\]^{|}~`]")
-_PORTABLE_NAME = re.compile(r"[A-Za-z0-9 !$&'()+,\-.:;=@_]+")
+_PORTABLE_NAME = re.compile(r"[A-Za-z0-9 !$&'()+,\-.:;=@_]*")
 _REF_KEY = re.compile(r"refs/(branch|tag)\.([^/]*)/ref\.json(\.deleted)?", re.DOTALL)
 
 
@@ -131,7 +131,7 @@ def validate_ref_name_v1(name: str) -> None:
     Raises
     ------
     InvalidInputError
-        The name is empty or has another character.
+        The name has another character.
     """
     if not _PORTABLE_NAME.fullmatch(name):
         raise InvalidInputError(
@@ -155,7 +155,7 @@ def branch_key(name: str, *, escape: bool = False) -> str:
     Raises
     ------
     InvalidInputError
-        The name is empty or contains a slash.
+        The name contains a slash.
 
     >>> branch_key("main")
     'refs/branch.main/ref.json'
@@ -188,15 +188,15 @@ def parse_ref_key(key: str, *, escaped: bool = False) -> tuple[RefKind, str, boo
         return None
     kind: RefKind = "branch" if match[1] == "branch" else "tag"
     tombstone = match[3] is not None
-    if not match[2] or (tombstone and kind == "branch"):
+    if tombstone and kind == "branch":
         return None
     return kind, _unescape(match[2]) if escaped else match[2], tombstone
 
 
 def _ref_key(kind: RefKind, name: str, escape: bool) -> str:
-    if not name or "/" in name:
+    if "/" in name:
         raise InvalidInputError(
-            f"invalid ref name {name!r}: in a spec 1 repository it must not be empty or contain '/'",
+            f"invalid ref name {name!r}: in a spec 1 repository it must not contain '/'",
             kind=ErrorKind.INVALID_REF_NAME,
         )
     return f"{REFS_PREFIX}{kind}.{_escape(name) if escape else name}/ref.json"

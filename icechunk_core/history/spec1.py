@@ -145,7 +145,10 @@ class RefFilesHistory(History):
     ) -> None:
         await self._storage.sync(list(keys))
         on_synced(list(keys))
-        tip, version = await self._branch_state(branch)
+        try:
+            tip, version = await self._branch_state(branch)
+        except RefNotFoundError as error:
+            raise _moved(branch, base_id, None) from error
         if tip != base_id:
             raise _moved(branch, base_id, tip)
         try:
@@ -178,13 +181,16 @@ class RefFilesHistory(History):
     # --- refs
 
     async def create_branch(self, name: str, snapshot_id: bytes) -> None:
-        layout.validate_ref_name_v1(name)
         await self.snapshot_info(snapshot_id)
+        layout.validate_ref_name_v1(name)
         try:
             await self._put_ref(layout.branch_key(name), snapshot_id, IF_ABSENT, unique=False)
         except AlreadyExists as error:
+            found = await self._read(layout.branch_key(name))
             raise ConflictError(
-                f"branch {name!r} exists already", kind=ErrorKind.BRANCH_UPDATE_CONFLICT
+                f"branch {name!r} exists already",
+                actual_parent=None if found is None else base32.encode(found[0]),
+                kind=ErrorKind.BRANCH_UPDATE_CONFLICT,
             ) from error
 
     async def reset_branch(self, name: str, snapshot_id: bytes, from_id: bytes | None) -> None:
@@ -206,8 +212,8 @@ class RefFilesHistory(History):
                 raise result.error
 
     async def create_tag(self, name: str, snapshot_id: bytes) -> None:
-        layout.validate_ref_name_v1(name)
         await self.snapshot_info(snapshot_id)
+        layout.validate_ref_name_v1(name)
         try:
             await self._put_ref(layout.tag_key(name), snapshot_id, IF_ABSENT, unique=False)
         except AlreadyExists as error:
@@ -280,8 +286,15 @@ class RefFilesHistory(History):
             ) from error
 
 
-def _moved(branch: str, base_id: bytes, tip: bytes) -> ConflictError:
-    expected, actual = base32.encode(base_id), base32.encode(tip)
+def _moved(branch: str, base_id: bytes, tip: bytes | None) -> ConflictError:
+    expected = base32.encode(base_id)
+    if tip is None:
+        return ConflictError(
+            f"branch {branch!r} no longer exists; nothing was committed. Create it again, or write "
+            "to another branch",
+            expected_parent=expected,
+        )
+    actual = base32.encode(tip)
     return ConflictError(
         f"branch {branch!r} points to {actual}, this session is based on {expected}; "
         "rebase the session and commit again",

@@ -98,12 +98,13 @@ async def commit(
                 break
             except RebaseFailedError:
                 raise
-            except ConflictError:
+            except ConflictError as conflict:
                 landed = await _landed(state)
                 if landed is not None:
                     snapshot = landed
                     break
-                if rebase_with is None or attempts >= rebase_tries:
+                branch_is_gone = conflict.actual_parent is None and conflict.kind == ErrorKind.COMMIT_CONFLICT
+                if rebase_with is None or attempts >= rebase_tries or branch_is_gone:
                     raise
             attempts += 1
             await _wait_after_conflict(state, attempts)
@@ -246,8 +247,8 @@ async def _publish_in_history(
         info = history.info_of(snapshot, base.id)
         await history.publish_commit(state.branch, base.id, info, keys, on_synced)
         return
-    parent = (await history.snapshot_info(base.id)).parent_id
-    await history.publish_amend(state.branch, base.id, history.info_of(snapshot, parent), keys, on_synced)
+    # Its parent is that of the replaced commit, which only the update itself can look up safely.
+    await history.publish_amend(state.branch, base.id, history.info_of(snapshot, None), keys, on_synced)
 
 
 async def _log(state: SessionState, snapshot_id: bytes, kind: CommitKind) -> TransactionLog:

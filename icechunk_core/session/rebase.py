@@ -15,7 +15,7 @@ from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.format.transaction_log import TransactionLog
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.state import SessionState
-from icechunk_core.transaction.rebase import rebase_over
+from icechunk_core.transaction.rebase import log_of_lost, rebase_over
 from icechunk_core.transaction.solvers import ConflictSolver
 
 __all__ = ["rebase"]
@@ -24,52 +24,57 @@ __all__ = ["rebase"]
 async def rebase(state: SessionState, solver: ConflictSolver) -> None:
     """Move the session onto the branch's tip, one commit after the other.
 
+    If the session's base is no longer in the branch's history (it was reset, amended or expired),
+    every commit of that history counts as new, and nodes that it lacks as deleted.
+
     Raises
     ------
     RebaseFailedError
         Naming the first commit that cannot be passed, and the conflicts. The session keeps
-        its changes, on the last commit that could be passed.
+        its changes, on the last commit that could be passed, or after a reset where it was.
+    ConflictError
+        ``branch-update-conflict``: the branch was reset, and in spec 1 nothing tells what else changed.
     """
     if state.mode is SessionMode.READONLY or state.branch is None:
         raise SessionStateError("only a writable session can be rebased", kind=ErrorKind.COMMIT_NOT_ALLOWED)
-    assets = state.context.assets
-    for info in reversed(await _new_commits(state)):
+    new_commits, is_ancestor = await _new_commits(state)
+    old, base, changes = state.base, state.base, state.changes
+    for info in reversed(new_commits):
         logs = [await _log(state, log_id, info, pruned=True) for log_id in info.pruned_ancestor_tx_logs]
         logs.append(await _log(state, info.id, info, pruned=False))
-        snapshot: Snapshot = await assets.snapshot(info.id)
-        state.rebased(
-            snapshot,
-            rebase_over(
-                state.changes,
-                state.base.nodes,
-                [log for log in logs if log is not None],
-                snapshot.nodes,
-                solver,
-                info.id,
-            ),
-        )
+        snapshot: Snapshot = await state.context.assets.snapshot(info.id)
+        known = [log for log in logs if log is not None]
+        changes = rebase_over(changes, base.nodes, known, snapshot.nodes, solver, info.id)
+        base = snapshot
+        if is_ancestor:
+            state.rebased(base, changes)
+    if not is_ancestor:
+        lost = log_of_lost(old.nodes, base.nodes, base.id)
+        changes = rebase_over(changes, old.nodes, [lost], base.nodes, solver, base.id)
+        state.rebased(base, changes)
 
 
-async def _new_commits(state: SessionState) -> list[SnapshotInfo]:
-    """Commits on the branch since the session's base, newest first."""
+async def _new_commits(state: SessionState) -> tuple[list[SnapshotInfo], bool]:
+    """Commits on the branch since the session's base, newest first, and whether that is among its ancestors."""
     history = state.context.history
     assert state.branch is not None
     try:
         tip = await history.branch(state.branch)
     except RefNotFoundError:
-        return []  # the commit will say so
-    if tip == state.base.id:
-        return []
+        return [], True  # the commit will say so
     found: list[SnapshotInfo] = []
     async for info in history.ancestry(tip):
         if info.id == state.base.id:
-            return found
+            return found, True
         found.append(info)
-    raise ConflictError(
-        f"branch {state.branch!r} was reset: its history no longer contains the snapshot "
-        f"{base32.encode(state.base.id)} that this session is based on. Open a new session and write again",
-        kind=ErrorKind.BRANCH_UPDATE_CONFLICT,
-    )
+    # The first snapshot has no log in spec 1, nor where that was migrated: there it is not known what changed.
+    if await state.context.assets.transaction_log(found[-1].id) is None:
+        raise ConflictError(
+            f"branch {state.branch!r} was reset: its history no longer contains the snapshot "
+            f"{base32.encode(state.base.id)} that this session is based on. Open a new session and write again",
+            kind=ErrorKind.BRANCH_UPDATE_CONFLICT,
+        )
+    return found, False
 
 
 async def _log(

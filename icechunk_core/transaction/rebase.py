@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from attrs import evolve
+
 from icechunk_core.errors import RebaseFailedError
 from icechunk_core.format.base32 import encode
 from icechunk_core.format.snapshot import NodeSnapshot, NodeTable
-from icechunk_core.format.transaction_log import TransactionLog
+from icechunk_core.format.transaction_log import TransactionLog, empty_log
 from icechunk_core.transaction.change_set import ChangeSet
 from icechunk_core.transaction.conflicts import RULES, Conflict, ConflictType, VersionSelection, detect
 from icechunk_core.transaction.solvers import ConflictSolver
 
-__all__ = ["rebase_over", "solve"]
+__all__ = ["log_of_lost", "rebase_over", "solve"]
 
 _WAYS_OUT = {rule.conflict_type: rule.ways_out for rule in RULES}
 
@@ -44,6 +46,28 @@ def rebase_over(
     for log in logs:
         changes = solve(changes, detect(changes, base, log, theirs), solver, theirs, snapshot_id)
     return _over(changes.copy(), theirs)
+
+
+def log_of_lost(old: NodeTable, new: NodeTable, snapshot_id: bytes) -> TransactionLog:
+    """What happened to the nodes of ``old`` for somebody who finds himself at ``new``: a reset as a commit.
+
+    Nodes that ``new`` lacks count as deleted, those with other metadata as updated.
+    """
+    deleted: dict[bool, set[bytes]] = {True: set(), False: set()}
+    updated: dict[bool, set[bytes]] = {True: set(), False: set()}
+    for node in old:
+        now = new.by_id(node.id)
+        if now is None:
+            deleted[node.is_array].add(node.id)
+        elif now.user_data != node.user_data:
+            updated[node.is_array].add(node.id)
+    return evolve(
+        empty_log(snapshot_id),
+        deleted_arrays=frozenset(deleted[True]),
+        deleted_groups=frozenset(deleted[False]),
+        updated_arrays=frozenset(updated[True]),
+        updated_groups=frozenset(updated[False]),
+    )
 
 
 def solve(
