@@ -5,6 +5,9 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
+# Tests run in this many processes; each starts the servers that its tests need.
+JOBS ?= 2
+TEST := ICECHUNK_REQUIRE_SERVERS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
@@ -18,10 +21,10 @@ demo: $(VENV)/.demo ## Version 240 years of climate data; results in demo-output
 	@$(PY) docs/examples/demo
 
 test: $(VENV)/.dev servers ## Run the quick tests, also on real object-store servers
-	@ICECHUNK_REQUIRE_SERVERS=1 $(PY) -m pytest
+	@$(TEST)
 
 test-all: $(VENV)/.dev servers ## Run all tests, also the slow ones
-	@ICECHUNK_REQUIRE_SERVERS=1 $(PY) -m pytest -m ""
+	@$(TEST) -m ""
 
 servers: $(VENV)/.dev ## Install the object-store servers that the tests start
 	@$(PY) -m tests.servers.install
