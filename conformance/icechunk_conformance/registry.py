@@ -13,7 +13,7 @@ from icechunk_core.contract import AtomicityScope, Capabilities
 if TYPE_CHECKING:
     from icechunk_conformance.target import Target
 
-__all__ = ["GROUPS", "GROUPS_TO_COME", "REQUIREMENTS", "Check", "all_checks", "check", "select"]
+__all__ = ["GROUPS", "REQUIREMENTS", "Check", "all_checks", "check", "select"]
 
 CheckFunction: TypeAlias = "Callable[[Target], Coroutine[Any, Any, None]]"
 
@@ -24,15 +24,13 @@ GROUPS = {
     "D": "Listing",
     "E": "Conditional put, in sequence",
     "F": "Conditional put, raced",
+    "G": "Ambiguous outcomes",
+    "H": "Transport faults",
     "I": "Cancellation and event loops",
     "J": "Pickling, fork and secrets",
-}
-GROUPS_TO_COME = {
-    "G": "ambiguous outcomes",
-    "H": "transport faults",
-    "K": "durability",
-    "L": "stateful programs and request budgets",
-    "M": "the engine on the backend",
+    "K": "Durability",
+    "L": "Random programs and request budgets",
+    "M": "The engine on the storage",
 }
 
 REQUIREMENTS: dict[str, Callable[[Capabilities], bool]] = {

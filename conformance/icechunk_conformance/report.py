@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from icechunk_conformance.registry import GROUPS, GROUPS_TO_COME, Check
+from icechunk_conformance.registry import GROUPS, Check
+from icechunk_conformance.transport import Transport
 from icechunk_core.contract import Capabilities
 
 __all__ = ["CONSEQUENCES", "Level", "Report", "Result", "Status", "meaning_of"]
@@ -60,7 +61,8 @@ _MEANING = {
     "Several at once can lose commits.",
     Level.COMMIT_SAFE: "Any number of writers may commit to a repository on it at the same time; a commit "
     "that was acknowledged is in the history.",
-    Level.PRODUCTION: "Commit-safe, and also under faults of the transport, cancellation and power loss.",
+    Level.PRODUCTION: "Commit-safe, and it also stands faults of the transport, cancellation and the death of "
+    "its users.",
 }
 CONSEQUENCES = {
     "A": "chunks and metadata of a repository could be lost or come back wrong",
@@ -69,9 +71,14 @@ CONSEQUENCES = {
     "D": "garbage collection and expiry decide by listings: they could miss objects, or delete live ones",
     "E": "a commit could overwrite another one that it never saw",
     "F": "concurrent commits could be acknowledged and lost",
+    "G": "a commit could be reported as a conflict although it is in the history, or as a success and be lost",
+    "H": "a network that stumbles could pass for missing data, cut chunks short, or hang a program",
     "I": "interrupted or multi-threaded programs (zarr runs a loop of its own) could hang, "
     "or leave half-written objects",
     "J": "dask, multiprocessing and other workers could fail, or credentials could end up in logs",
+    "K": "what was acknowledged could be gone when a program or a machine dies",
+    "L": "operations that are right one by one go wrong in combination, or cost more requests than they must",
+    "M": "repositories do not work as they should",
 }
 
 
@@ -112,6 +119,8 @@ class Report:
         What was tested, without secrets.
     complete
         Whether all checks were selected; otherwise no level is given.
+    transport
+        Whether faults could be injected into it.
     """
 
     storage: str
@@ -120,6 +129,7 @@ class Report:
     budget: str
     complete: bool = True
     seconds: float = 0.0
+    transport: Transport = Transport.NONE
 
     @property
     def failures(self) -> list[Result]:
@@ -135,24 +145,46 @@ class Report:
     def level(self) -> Level | None:
         """The highest level whose checks all passed; ``None`` for a partial run.
 
-        A level counts the checks that the declared capabilities call for. Commit-safe also
-        takes the declaration of `create`, `update` and of a scope of atomicity; a
-        read-only storage cannot be above Read.
+        A level counts the checks that the declared capabilities call for. Beyond that, Read takes
+        that reading was examined at all, Commit-safe the declaration of `create`, `update` and of a scope
+        of atomicity, and Production that of `durable` and a transport into which faults could be injected,
+        where there is one.
         """
         if not self.complete:
             return None
-        failed = {result.check.group for result in self.failures}
         reached = Level.NONE
-        for level in (Level.READ, Level.SINGLE_WRITER, Level.COMMIT_SAFE):
-            if failed & set(_GROUPS_OF[level]) or not self._declared_for(level):
+        for level in (Level.READ, Level.SINGLE_WRITER, Level.COMMIT_SAFE, Level.PRODUCTION):
+            if self.obstacles(level):
                 break
             reached = level
         return reached
 
-    def _declared_for(self, level: Level) -> bool:
-        if level >= Level.SINGLE_WRITER and self.capabilities.read_only:
-            return False
-        return level < Level.COMMIT_SAFE or self.capabilities.commit_safe
+    def obstacles(self, level: Level) -> list[str]:
+        """Why the level is not reached, lower ones aside."""
+        failed = [result.check.id for result in self.failures if result.check.group in _GROUPS_OF[level]]
+        found = [f"failed: {', '.join(failed)}"] if failed else []
+        passed = {result.check.group for result in self.results if result.status is Status.PASSED}
+        has = self.capabilities
+        if level is Level.READ and not {"A", "B"} <= passed and not failed:
+            found.append(
+                "nothing could be read, since the storage is read-only and empty: name a storage that writes to "
+                "the same place (--writable-twin URL)"
+            )
+        if level is Level.SINGLE_WRITER and has.read_only:
+            found.append("it is read-only")
+        if level is Level.COMMIT_SAFE and not has.commit_safe:
+            lacking = [name for name in ("create", "update") if not getattr(has, name)]
+            found.append(
+                f"it honestly says that it lacks: {', '.join(lacking)}"
+                if lacking
+                else "it declares no scope of atomicity"
+            )
+        if level is Level.PRODUCTION:
+            if not has.durable:
+                found.append("it does not declare that an acknowledged write survives power loss")
+            if self.transport is Transport.OUT_OF_REACH:
+                found.append(self.transport.value)
+        return found
 
     # --- text
 
@@ -166,7 +198,12 @@ class Report:
         if level is None:
             lines.append("A part of the suite ran: no level is given. Run it without --only for a verdict.")
         else:
-            lines += [f"Level: {level.label}. {_MEANING[level]}", self._scope(level)]
+            lines.append(f"Level: {level.label}. {self._meaning(level)}")
+            if level < Level.PRODUCTION:
+                above = Level(level + 1)
+                lines.append(f"{above.label} is not given: {'; '.join(self.obstacles(above))}.")
+            if level >= Level.SINGLE_WRITER and self.transport is Transport.OUT_OF_REACH:
+                lines.append(f"Ambiguous outcomes (G) were brought about around its hooks: {self.transport.value}.")
         for group in sorted({result.check.group for result in self.failures}):
             ids = ", ".join(result.check.id for result in self.failures if result.check.group == group)
             lines.append(
@@ -174,22 +211,10 @@ class Report:
             )
         return [line for line in lines if line]
 
-    def _scope(self, level: Level) -> str:
-        if level is Level.COMMIT_SAFE:
-            pending = _not_yet(_GROUPS_OF[Level.COMMIT_SAFE])
-            more = _not_yet(_GROUPS_OF[Level.PRODUCTION])
-            return (
-                f"Commit-safe as far as this suite checks: {pending} is not yet checked. "
-                f"Production is not given: {more} are not yet checked."
-            )
-        if level in (Level.READ, Level.SINGLE_WRITER) and not self.failures:
-            lacking = [name for name in ("create", "update") if not getattr(self.capabilities, name)]
-            if self.capabilities.read_only:
-                return "It is read-only; nothing above Read applies."
-            if lacking:
-                return f"It honestly says that it lacks: {', '.join(lacking)}. Commit-safe needs both."
-            return "It declares no scope of atomicity, so it cannot be Commit-safe."
-        return ""
+    def _meaning(self, level: Level) -> str:
+        if level is Level.NONE and self.passed:
+            return "Not enough could be examined."
+        return _MEANING[level]
 
     def as_text(self, *, verbose: bool = False) -> str:
         """Table and verdict as plain text; ``verbose`` shows passed and uncalled-for checks' remarks too."""
@@ -217,7 +242,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "passed": self.passed,
             "level": level.label if level is not None else None,
-            "groups_not_yet_checked": sorted(GROUPS_TO_COME),
+            "transport": self.transport.name.lower(),
             "capabilities": attrs.asdict(self.capabilities, value_serializer=_plain),
             "verdict": self.verdict(),
             "checks": [
@@ -237,7 +262,3 @@ class Report:
 def _plain(instance: Any, attribute: Any, value: Any) -> Any:
     return value.name.lower() if isinstance(value, enum.Enum) else value
 
-
-def _not_yet(groups: str) -> str:
-    names = [f"{group} ({GROUPS_TO_COME[group]})" for group in groups if group in GROUPS_TO_COME]
-    return ", ".join(names)

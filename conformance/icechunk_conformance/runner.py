@@ -86,4 +86,5 @@ def run_suite(
         budget=location.budget.name,
         complete=len(checks) == len(all_checks()),
         seconds=clock.monotonic() - start,
+        transport=location.transport,
     )

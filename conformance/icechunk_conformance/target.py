@@ -10,9 +10,14 @@ import attrs
 from attrs import frozen
 
 from icechunk_conformance.budget import SMALL, Budget
+from icechunk_conformance.endpoints import endpoint_of, rerouted
+from icechunk_conformance.expect import NotApplicable
+from icechunk_conformance.injection import Faulty, HookFaults, WireFaults
 from icechunk_conformance.prefixed import prefixed
+from icechunk_conformance.proxy import FaultProxy
+from icechunk_conformance.transport import Transport
 from icechunk_conformance.workers import WorkerPool
-from icechunk_core.contract import Capabilities, Storage
+from icechunk_core.contract import AtomicityScope, Capabilities, Storage
 from icechunk_core.errors import IcechunkError
 from icechunk_core.ids import SystemIds
 
@@ -56,6 +61,9 @@ class Location:
         How much work to do.
     workers
         Processes to use, which are left running; without them the location starts its own.
+    contenders
+        The most that race for one object at a time; less than the budget's for servers whose
+        losers wait long.
     """
 
     def __init__(
@@ -65,8 +73,15 @@ class Location:
         secrets: Sequence[str] = (),
         budget: Budget = SMALL,
         workers: WorkerPool | None = None,
+        contenders: int | None = None,
     ) -> None:
         self.opener = opener
+        if contenders is not None:
+            budget = attrs.evolve(
+                budget,
+                threads=min(budget.threads, contenders),
+                processes=min(budget.processes, contenders),
+            )
         self.budget = budget
         self.prefix = "conformance-" + SystemIds().object_id().hex() + "/"
         self.written: set[str] = set()
@@ -74,6 +89,7 @@ class Location:
         self.capabilities: Capabilities = self.origin.capabilities
         self.secrets = (*secrets, *_secret_fields(self.origin.config))
         self._pickled = _pickled(self.origin)
+        self.endpoint = None if self._pickled is None else endpoint_of(self.origin.config)
         self._workers = workers
         self._own_workers: WorkerPool | None = None
         self._scopes = 0
@@ -86,10 +102,26 @@ class Location:
         secrets: Sequence[str] = (),
         budget: Budget = SMALL,
         workers: WorkerPool | None = None,
+        contenders: int | None = None,
         **options: Any,
     ) -> Location:
         """The storage that a URL names."""
-        return cls(UrlOpener(url, options), secrets=secrets, budget=budget, workers=workers)
+        return cls(
+            UrlOpener(url, options),
+            secrets=secrets,
+            budget=budget,
+            workers=workers,
+            contenders=contenders,
+        )
+
+    @property
+    def transport(self) -> Transport:
+        """Whether there is one, and whether faults can be injected into it."""
+        if self.endpoint is not None:
+            return Transport.PROXIED
+        if self.capabilities.atomicity is AtomicityScope.GLOBAL:
+            return Transport.OUT_OF_REACH
+        return Transport.NONE
 
     def raw(self) -> Storage:
         """Another independent client, of the whole location: for pickling and reading only."""
@@ -97,6 +129,11 @@ class Location:
             storage: Storage = pickle.loads(self._pickled)
             return storage
         return self.opener()
+
+    def rerouted(self, url: str, *, patience: float | None = None) -> Storage:
+        """An independent client that reaches the server under another address."""
+        reopen, (config,) = self.origin.__reduce__()
+        return reopen(rerouted(config, url, patience=patience))
 
     def target(self, name: str) -> Target:
         """A fresh place under the prefix for one check."""
@@ -144,6 +181,7 @@ class Target:
         self.budget = location.budget
         self.secrets = location.secrets
         self._clients: list[Storage] = []
+        self._proxies: list[FaultProxy] = []
 
     async def client(self) -> Storage:
         """A freshly opened client on this check's place, independent of the others."""
@@ -154,6 +192,36 @@ class Target:
         client = prefixed(storage, self.prefix, self.location.written)
         self._clients.append(client)
         return client
+
+    async def faulty(self, *, impatient: bool = False) -> Faulty:
+        """A client whose writes can be struck: by the faulting proxy where the storage talks to a server that
+        can be reached through it, else around its hooks.
+
+        Parameters
+        ----------
+        impatient
+            Give up as soon as the budget says, where the storage can be told to.
+        """
+        if self.location.transport is Transport.PROXIED:
+            return await self.wire(impatient=impatient)
+        return HookFaults(await self.client())
+
+    async def wire(self, *, impatient: bool = False) -> WireFaults:
+        """A client by way of a faulting proxy.
+
+        Raises
+        ------
+        NotApplicable
+            If the storage has no transport, or none that can be led through a proxy.
+        """
+        endpoint = self.location.endpoint
+        if endpoint is None:
+            raise NotApplicable(self.location.transport.value)
+        proxy = FaultProxy(endpoint).start()
+        self._proxies.append(proxy)
+        patience = self.budget.patience if impatient else None
+        client = self.scoped(self.location.rerouted(proxy.url, patience=patience))
+        return WireFaults(client, proxy, self.prefix, self.budget.timeout)
 
     def remember(self, keys: Sequence[str]) -> None:
         """Tell of keys that another process writes, so that they are removed at the end."""
@@ -174,6 +242,9 @@ class Target:
             except IcechunkError:
                 continue
         self._clients.clear()
+        for proxy in self._proxies:
+            proxy.stop()
+        self._proxies.clear()
 
 
 @frozen

@@ -11,6 +11,8 @@ MODULES = (
     "d_listing",
     "e_conditional",
     "f_raced",
+    "g_ambiguous",
+    "h_transport",
     "i_cancellation",
     "j_pickling",
 )

@@ -15,13 +15,20 @@ from typing import Any
 
 from attrs import frozen
 
-from icechunk_conformance.expect import Failure, read, same, state, verify
+from icechunk_conformance.chance import fresh_seed
+from icechunk_conformance.expect import read, same, state, verify
+from icechunk_conformance.histories import Step, judge_steps, parse_step, step_body
+from icechunk_conformance.injection import about
 from icechunk_conformance.prefixed import prefixed
 from icechunk_conformance.racing import Racer, amplified, backend_files, race
+from icechunk_conformance.registers import History, judge, play
 from icechunk_conformance.registry import check
 from icechunk_conformance.target import Target
-from icechunk_core.contract import ALWAYS, IF_ABSENT, IfVersion, Storage, Version
+from icechunk_conformance.wire_faults import Gate
+from icechunk_core.assets.conditional import conditional_put
+from icechunk_core.contract import ALWAYS, IF_ABSENT, Condition, IfVersion, Storage, Version
 from icechunk_core.contract.errors import AlreadyExists, NotFound, VersionMismatch
+from icechunk_core.ids import SystemIds
 
 LOST_COMMITS = (
     "Icechunk 2.3.0 on a local directory acknowledges 80 commits of 8 processes and keeps 70 to 73; "
@@ -130,32 +137,6 @@ async def creates_between_tasks(target: Target) -> None:
 # --- updates -----------------------------------------------------------------
 
 
-@frozen
-class Step:
-    """One accepted update: what was written over what."""
-
-    writer: int
-    id: str
-    predecessor: str
-    predecessor_version: Version
-    version: Version
-    count: int
-
-
-def step_body(id: str, predecessor: str, count: int) -> bytes:
-    """A unique body that names its predecessor."""
-    return json.dumps({"id": id, "predecessor": predecessor, "count": count}).encode()
-
-
-def parse_step(data: bytes) -> dict[str, Any]:
-    """A body of `step_body`; fails for bytes that nobody wrote."""
-    try:
-        body: dict[str, Any] = json.loads(data)
-    except ValueError:
-        raise Failure(f"read a body that nobody wrote: {data[:80]!r}") from None
-    return body
-
-
 async def increment(client: Storage, racer: Racer, key: str, increments: int) -> list[Step]:
     """Increment the counter by compare-and-swap, again after each lost race; the accepted steps."""
     steps: list[Step] = []
@@ -191,29 +172,7 @@ async def judge_count(client: Storage, steps: Sequence[Step]) -> None:
 
 async def judge_chain(client: Storage, steps: Sequence[Step], start: Version) -> None:
     """The accepted updates form one chain from the first object to the last."""
-    after: dict[str, Step] = {}
-    for step in steps:
-        other = after.setdefault(step.predecessor, step)
-        verify(
-            other is step,
-            f"two updates of the same object were accepted: {other.id} and {step.id}, "
-            f"both over {step.predecessor}",
-        )
-    same(
-        len({step.version for step in steps}), len(steps), "number of different versions of accepted updates"
-    )
-    id, version, length = "start", start, 0
-    last: dict[int, int] = {}
-    while id in after:
-        step = after[id]
-        same(step.predecessor_version, version, f"version that update {step.id} replaced")
-        order = int(step.id.split("-")[1])
-        verify(
-            order > last.get(step.writer, 0), "the updates of one writer are not in the order it made them"
-        )
-        last[step.writer] = order
-        id, version, length = step.id, step.version, length + 1
-    same(length, len(steps), "length of the chain of updates, against the number accepted")
+    id, version = judge_steps(steps, start)
     final = await state(client, "counter")
     verify(final is not None, "the object is gone")
     same(json.loads(final.data)["id"] if final else "", id, "the last object, against the end of the chain")
@@ -424,3 +383,104 @@ async def readers_between_processes(target: Target) -> None:
     jobs += [(watch, turns)] * (target.budget.processes - writers)
     await asyncio.to_thread(_map_processes, target, jobs)
     await watch(client, Racer(0, 1), 1)
+
+
+# --- linearizability -----------------------------------------------------------
+
+
+def _turns(target: Target) -> tuple[list[str], int]:
+    """Registers and turns of each contender: histories short enough to be decided."""
+    count = max(2, target.budget.rounds // 6)
+    return [f"register-{number}" for number in range(count)], count * 8
+
+
+@check("F13", "A raced object behaves as one register: threads", requires=("threads",))
+async def registers_between_threads(target: Target) -> None:
+    """Threads read, write, create, update and delete a few objects at random, and record when each operation
+    began and ended and what it saw. A checker finds an order that respects those times, in which
+    every result is that of a register that does one thing at a time (linearizability). A seed decides the
+    operations."""
+    keys, turns = _turns(target)
+    seed = fresh_seed()
+
+    async def contend(client: Storage, racer: Racer) -> History:
+        return await play(client, racer, keys, turns, seed)
+
+    judge(await race(target, [contend] * target.budget.threads))
+
+
+@check("F14", "A raced object behaves as one register: processes", requires=("processes",))
+async def registers_between_processes(target: Target) -> None:
+    """As F13, between processes."""
+    keys, turns = _turns(target)
+    target.remember(keys)
+    jobs = [(play, keys, turns, fresh_seed())] * target.budget.processes
+    judge(await asyncio.to_thread(_map_processes, target, jobs))
+
+
+# --- metadata and timing ---------------------------------------------------------
+
+
+@check(
+    "F15",
+    "An object and its metadata are one",
+    requires=("metadata", "threads"),
+    known_failure="moto makes an object visible before it sets its metadata.",
+)
+async def metadata_with_the_object(target: Target) -> None:
+    """While threads overwrite an object, with metadata that names its body, every reader sees the metadata
+    of the body that it reads. By the metadata a writer recognises its own object."""
+    client = await target.client()
+    await client.put("object", b"0.0", metadata={"body": "0.0"})
+    turns = target.budget.rounds * 2
+
+    async def write(own: Storage, racer: Racer) -> None:
+        for turn in range(turns):
+            name = f"{racer.number}.{turn}"
+            await own.put("object", name.encode(), metadata={"body": name})
+            await racer.turn()
+
+    async def look(own: Storage, racer: Racer) -> None:
+        for _ in range(turns):
+            data, info = await own.get_range("object")
+            same(info.metadata.get("body"), bytes(data).decode(), "metadata read with an object, against its body")
+            await racer.turn()
+
+    count = max(1, target.budget.threads // 2)
+    await race(target, [write] * count + [look] * count)
+
+
+@check(
+    "F16",
+    "Of requests that arrive together one wins",
+    requires=("create", "update", "threads"),
+    known_failure=LOST_COMMITS,
+)
+async def released_together(target: Target) -> None:
+    """The faulting proxy holds the last byte of every contender's request back until all are there, and
+    lets them go at one moment: the closest race that can be had from outside of a server. Of the creates
+    one wins, and of the updates over one version."""
+    wire = await target.wire()
+    clean = await target.client()
+    count = target.budget.threads * 2
+    rounds = max(4, target.budget.rounds // 2)
+    gate = Gate(count)
+    concerns = about(target.prefix + "raced")
+    wire.inject(gate, lambda request: request.method in ("PUT", "POST") and concerns(request), times=None)
+    for turn in range(rounds):
+        key = f"raced-{turn}"
+        for body in (b"created by", b"updated by"):
+            condition = IF_ABSENT if body == b"created by" else IfVersion((await clean.head(key)).version or Version(""))
+            tries = [_told(wire.client, key, b"%s %d" % (body, number), condition) for number in range(count)]
+            winners = [won for won in await asyncio.gather(*tries) if won is not None]
+            same(len(winners), 1, f"number of {count} writes of {key!r} that were told they won")
+            same(await read(clean, key), winners[0], f"bytes of {key!r}, against those of the winner")
+    verify(gate.together > 1, "the requests never came together, so nothing was shown")
+
+
+async def _told(client: Storage, key: str, body: bytes, condition: Condition) -> bytes | None:
+    try:
+        await conditional_put(client, key, body, condition, ids=SystemIds(), unique=True)
+    except (AlreadyExists, VersionMismatch):
+        return None
+    return body
