@@ -91,7 +91,7 @@ from icechunk_core.format.configuration import (
     VirtualChunkContainer,
 )
 from icechunk_core.logs import initialize_logs, set_logs_filter, shutdown_telemetry
-from icechunk_core.maintenance import ChunkStorageStats, GCSummary, Progress
+from icechunk_core.maintenance import ChunkStorageStats, GCSummary, Progress, VerifyReport
 from icechunk_core.repository import (
     AncestryGraph,
     Attribution,
@@ -220,6 +220,7 @@ __all__ = [
     "StoreConfig",
     "Update",
     "UpdateType",
+    "VerifyReport",
     "VersionSelection",
     "VirtualChunkContainer",
     "VirtualChunkSpec",

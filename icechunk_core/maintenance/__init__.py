@@ -1,4 +1,5 @@
-"""Keeping a repository in shape: expiry, garbage collection, statistics, rewriting, migration.
+"""Keeping a repository in shape: expiry, garbage collection, statistics, rewriting, migration,
+verification.
 
 What is to be done is decided by pure functions of `icechunk_core.transaction`; the functions
 here read what those need and carry the decisions out. All of them are bounded in memory and
@@ -13,17 +14,24 @@ from icechunk_core.maintenance.progress import OnProgress, Progress
 from icechunk_core.maintenance.rewriting import rewrite_manifests
 from icechunk_core.maintenance.statistics import chunk_storage
 from icechunk_core.maintenance.values import ChunkStorageStats, GCSummary
+from icechunk_core.maintenance.verification import Orphans, Problem, ProblemKind, VerifyReport
+from icechunk_core.maintenance.verifying import verify
 
 __all__ = [
     "ChunkStorageStats",
     "GCLimits",
     "GCSummary",
     "OnProgress",
+    "Orphans",
+    "Problem",
+    "ProblemKind",
     "Progress",
     "ReadLimits",
+    "VerifyReport",
     "chunk_storage",
     "collect_garbage",
     "expire_snapshots",
     "migrate",
     "rewrite_manifests",
+    "verify",
 ]

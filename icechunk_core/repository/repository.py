@@ -11,6 +11,7 @@ from icechunk_core.format.json_values import json_object
 from icechunk_core.history.creation import detect_spec_version
 from icechunk_core.repository import opening
 from icechunk_core.repository.attribution import Attribution
+from icechunk_core.repository.checking import CheckingPart
 from icechunk_core.repository.display import html_of, text_of
 from icechunk_core.repository.inspection import InspectionPart
 from icechunk_core.repository.maintenance_methods import MaintenancePart
@@ -27,7 +28,9 @@ __all__ = ["Repository"]
 _opener = blocking_opener(as_storage)
 
 
-class Repository(RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart, MaintenancePart):
+class Repository(
+    RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart, MaintenancePart, CheckingPart
+):
     """A versioned Zarr hierarchy on a storage: branches, tags, history, and sessions to read and write.
 
     ``storage`` is everywhere a `Storage`, a URL (``"file:///data/repo"``, ``"memory:"``),
