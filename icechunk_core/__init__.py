@@ -16,6 +16,7 @@ from icechunk_core.about import (
     supported_spec_versions,
     user_agent,
 )
+from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.classic import SnapshotMetadata, StorageConfig, StoreConfig, VirtualRefConfig
 from icechunk_core.credentials import (
     AnyAzureCredential,
@@ -190,6 +191,7 @@ __all__ = [
     "NotFoundError",
     "ObjectStoreConfig",
     "OutcomeUnknown",
+    "PackConfig",
     "Progress",
     "ReadOnlyError",
     "RebaseFailedError",

@@ -17,18 +17,24 @@ import functools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from icechunk_core.clock import Clock
 from icechunk_core.errors import InternalError
 
 __all__ = [
+    "LoopFuture",
+    "LoopLocal",
     "blocking",
     "blocking_iterator",
     "blocking_opener",
     "gather",
+    "in_background",
     "iterate",
+    "new_future",
+    "next_turn",
     "pause",
     "run",
     "run_direct",
@@ -77,13 +83,16 @@ class _Background:
 
 _lock = threading.Lock()
 _background: _Background | None = None
+_workers: ThreadPoolExecutor | None = None
+_WORKERS = 2
 
 
 def _after_fork_in_child() -> None:
     # The parent's loop thread does not exist here, and its lock may be held for ever.
-    global _lock, _background
+    global _lock, _background, _workers
     _lock = threading.Lock()
     _background = None
+    _workers = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -193,6 +202,60 @@ async def gather(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def in_background(job: Callable[[], Coroutine[Any, Any, T]], *, may_suspend: bool) -> Future[T]:
+    """Start a job beside the caller, which needs no event loop, and whose end does not end the job.
+
+    The job runs on the background loop, or if it cannot suspend on one of a few threads.
+    """
+    global _workers
+    if may_suspend:
+        return asyncio.run_coroutine_threadsafe(job(), background_loop())
+    with _lock:
+        if _workers is None:
+            _workers = ThreadPoolExecutor(_WORKERS, "icechunk-core-worker")
+        workers = _workers
+    try:
+        return workers.submit(lambda: run_direct(job()))
+    except RuntimeError:  # the interpreter is about to end, and takes no more work
+        done: Future[T] = Future()
+        try:
+            done.set_result(run_direct(job()))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+async def next_turn() -> None:
+    """Let everything run once that is ready to; only where suspending is possible."""
+    await asyncio.sleep(0)
+
+
+LoopFuture: TypeAlias = asyncio.Future[T]
+
+
+def new_future() -> LoopFuture[Any]:
+    """A future of the running loop, for those who wait for what another coroutine of it does."""
+    return asyncio.get_running_loop().create_future()
+
+
+class LoopLocal(Generic[T]):
+    """An object for each event loop, made on first use and gone with the loop."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+        self._guard = threading.Lock()
+
+    def get(self) -> T:
+        """The object of the running loop."""
+        loop = asyncio.get_running_loop()
+        found = self._of_loop.get(loop)
+        if found is None:
+            with self._guard:
+                found = self._of_loop.setdefault(loop, self._make())
+        return found
 
 
 async def pause(seconds: float, clock: Clock, *, may_suspend: bool) -> None:

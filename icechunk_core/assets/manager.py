@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from icechunk_core.assets.cache import LoadingCache
+from icechunk_core.assets.pack_config import PackConfig
+from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, RangeReader
 from icechunk_core.assets.settings import EngineSettings
+from icechunk_core.assets.streams import Streams
 from icechunk_core.contract import ALWAYS, Buffer, ByteRange, Range, Storage, resolve_range
 from icechunk_core.errors import Corrupt, InvalidRange, NotFound, SnapshotObjectNotFound
 from icechunk_core.format import base32, layout
@@ -31,7 +34,13 @@ class AssetManager:
     repository. (Spec 1 expiration rewrites a snapshot's *parent*; see `snapshot`.)
     """
 
-    def __init__(self, storage: Storage, settings: EngineSettings, spec_version: int) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        settings: EngineSettings,
+        spec_version: int,
+        packs: PackConfig | None = None,
+    ) -> None:
         self.storage = storage
         self.settings = settings
         self.spec_version = spec_version
@@ -46,6 +55,7 @@ class AssetManager:
         self._chunks: LoadingCache[bytes] = LoadingCache(
             settings.chunk_cache_bytes, len, may_suspend=suspends
         )
+        self._reader = _make_reader(storage, packs or PackConfig())
 
     # --- reading
 
@@ -108,21 +118,20 @@ class AssetManager:
         if self.settings.chunk_cache_bytes:
             whole = await self._chunks.get((ref.chunk_id, ref.offset, length), lambda: self._load_chunk(ref))
             return memoryview(whole)[start:end]
-        key = layout.chunk_key(ref.chunk_id)
+        return await self._read_chunk(ref.chunk_id, first, first + end - start)
+
+    async def _load_chunk(self, ref: NativeRef) -> bytes:
+        return bytes(await self._read_chunk(ref.chunk_id, ref.offset, ref.offset + ref.length))
+
+    async def _read_chunk(self, chunk_id: bytes, start: int, end: int) -> Buffer:
+        key = layout.chunk_key(chunk_id)
         try:
-            data, _ = await self.storage.get_range_hook(key, Range(first, ref.offset + end), None)
+            data, _ = await self._reader.read(key, start, end)
         except (NotFound, InvalidRange) as error:
             raise _broken_chunk(key, error.message) from error
         if len(data) != end - start:
-            raise _broken_chunk(key, f"{end - start} bytes were expected at {first}, {len(data)} are there")
+            raise _broken_chunk(key, f"{end - start} bytes were expected at {start}, {len(data)} are there")
         return data
-
-    async def _load_chunk(self, ref: NativeRef) -> bytes:
-        key = layout.chunk_key(ref.chunk_id)
-        data = await self._required(key, Range(ref.offset, ref.offset + ref.length), "a chunk ref names it")
-        if len(data) != ref.length:
-            raise _broken_chunk(key, f"it holds {len(data)} of {ref.length} bytes")
-        return bytes(data)
 
     async def _required(self, key: str, byte_range: ByteRange, why: str) -> Buffer:
         try:
@@ -180,6 +189,17 @@ class AssetManager:
             "icfiletype": file_type,
             "iccompalg": "zstd",
         }
+
+
+_MOST_AHEAD_DIRECT = 256 << 10
+"""Without a server to wait for, larger reads gain nothing."""
+
+
+def _make_reader(storage: Storage, packs: PackConfig) -> RangeReader:
+    """How chunks are read on a storage."""
+    if storage.may_suspend:
+        return CoalescingReader(storage, Streams(packs.read_ahead_bytes), packs.over_read_bytes)
+    return DirectReader(storage, Streams(min(packs.read_ahead_bytes, _MOST_AHEAD_DIRECT)))
 
 
 def _broken_chunk(key: str, why: str) -> Corrupt:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from icechunk_core.contract import ALWAYS, Buffer, Storage
 from icechunk_core.format.chunk_refs import NativeRef
 from icechunk_core.format.layout import chunk_key
 from icechunk_core.ids import IdSource
 
-__all__ = ["BatchingSink", "ChunkSink", "ObjectSink", "make_sink"]
+__all__ = ["BatchingSink", "ChunkSink", "ObjectSink"]
 
 
 class ChunkSink(Protocol):
@@ -25,18 +25,34 @@ class ChunkSink(Protocol):
     Attributes
     ----------
     waiting
-        Payloads by chunk id that are not in the storage yet; readers look here first.
+        What is not in the storage yet, by the id of its object. Where it is empty, `peek` finds nothing.
     """
 
     @property
-    def waiting(self) -> Mapping[bytes, bytes]: ...
+    def waiting(self) -> Mapping[bytes, Any]: ...
+
+    def peek(self, ref: NativeRef) -> Buffer | None:
+        """The payload of a ref that waits; ``None`` if it is in the storage."""
+        ...
 
     async def put(self, data: Buffer) -> NativeRef:
-        """Store one payload (not empty)."""
+        """Take one payload (not empty). After an error there is nothing to refer to.
+
+        Raises
+        ------
+        StorageError
+            If this payload, or one taken earlier, cannot be written.
+        """
         ...
 
     async def flush(self) -> None:
-        """Write whatever is still buffered; called before commit, pickling and fork."""
+        """Write whatever waits; called before commit, pickling and fork.
+
+        Raises
+        ------
+        StorageError
+            If something cannot be written. It goes on waiting, and the next flush tries again.
+        """
         ...
 
     def unsynced(self) -> list[str]:
@@ -59,11 +75,21 @@ class ObjectSink:
         self._storage = storage
         self._ids = ids
         self._storage_class = storage_class
-        self._lock = threading.Lock()
+        # Not held while anything is written. Reentrant, for a job that has to run where it was submitted.
+        self._lock = threading.RLock()
         self._unsynced: list[str] = []
-        self.waiting: dict[bytes, bytes] = {}
+
+    @property
+    def waiting(self) -> Mapping[bytes, Any]:
+        """Nothing ever waits."""
+        return {}
+
+    def peek(self, ref: NativeRef) -> Buffer | None:
+        """Nothing ever waits."""
+        return None
 
     async def put(self, data: Buffer) -> NativeRef:
+        """Write one object."""
         chunk_id = self._ids.object_id()
         await self._write(chunk_id, data)
         return NativeRef(chunk_id, 0, len(data))
@@ -78,15 +104,18 @@ class ObjectSink:
         """Nothing is buffered."""
 
     def unsynced(self) -> list[str]:
+        """Keys written and not yet made durable, oldest first."""
         with self._lock:
             return list(self._unsynced)
 
     def synced(self, keys: list[str]) -> None:
+        """These keys are durable now."""
         done = set(keys)
         with self._lock:
             self._unsynced = [key for key in self._unsynced if key not in done]
 
     def adopt(self, keys: list[str]) -> None:
+        """Take over keys that another process wrote."""
         with self._lock:
             self._unsynced.extend(keys)
 
@@ -105,27 +134,32 @@ class BatchingSink(ObjectSink):
 
     def __init__(self, storage: Storage, ids: IdSource, *, storage_class: str | None = None) -> None:
         super().__init__(storage, ids, storage_class=storage_class)
+        self._waiting: dict[bytes, bytes] = {}
         self._writing = threading.Lock()
 
+    @property
+    def waiting(self) -> Mapping[bytes, Any]:
+        """Payloads by chunk id."""
+        return self._waiting
+
+    def peek(self, ref: NativeRef) -> Buffer | None:
+        """The payload of a ref that waits."""
+        return self._waiting.get(ref.chunk_id)
+
     async def put(self, data: Buffer) -> NativeRef:
+        """Keep a small chunk for a moment, write a large one."""
         size = len(data)
         if size > _LARGEST_WAITING:
             return await super().put(data)
-        chunk_id = self._ids.object_id()
-        self.waiting[chunk_id] = bytes(data)
-        if len(self.waiting) >= _BATCH:
+        if len(self._waiting) >= _BATCH:
             await self.flush()
+        chunk_id = self._ids.object_id()
+        self._waiting[chunk_id] = bytes(data)
         return NativeRef(chunk_id, 0, size)
 
     async def flush(self) -> None:
         """Write what waits."""
         with self._writing:  # never held while suspended: nothing here suspends
-            for chunk_id, data in list(self.waiting.items()):
+            for chunk_id, data in list(self._waiting.items()):
                 await self._write(chunk_id, data)
-                del self.waiting[chunk_id]
-
-
-def make_sink(storage: Storage, ids: IdSource, *, storage_class: str | None = None) -> ChunkSink:
-    """The sink that suits a storage."""
-    sink = ObjectSink if storage.may_suspend else BatchingSink
-    return sink(storage, ids, storage_class=storage_class)
+                del self._waiting[chunk_id]

@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from icechunk_core.assets.pack_config import PackConfig
+from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, RangeReader
+from icechunk_core.assets.streams import Streams
 from icechunk_core.clock import us_from_datetime
-from icechunk_core.contract import Buffer, ByteRange, ObjectInfo, Range, Storage, resolve_range
+from icechunk_core.contract import Buffer, ByteRange, ObjectInfo, Storage, resolve_range
 from icechunk_core.drive import run
 from icechunk_core.errors import (
     ErrorKind,
@@ -50,6 +53,8 @@ class VirtualChunks:
         How to open a storage for a container.
     open_schemes
         URL schemes whose every bucket may be read without a container, and with which options.
+    over_read
+        Bytes that one request for several chunks may fetch in vain.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class VirtualChunks:
         direct: bool,
         open_container: OpenContainer,
         open_schemes: Mapping[str, Any] | None = None,
+        over_read: int = PackConfig().over_read_bytes,
     ) -> None:
         self._containers = config.effective_virtual_chunk_containers()
         self._authorized = {_with_slash(prefix): value for prefix, value in authorized.items()}
@@ -67,7 +73,8 @@ class VirtualChunks:
         self._direct = direct
         self._open = open_container
         self._lock = threading.Lock()
-        self._storages: dict[str, Storage] = {}
+        self._over_read = over_read
+        self._storages: dict[str, tuple[Storage, RangeReader]] = {}
 
     # --- resolving
 
@@ -150,15 +157,15 @@ class VirtualChunks:
         start, end = (0, ref.length) if byte_range is None else resolve_range(byte_range, ref.length)
         prefix, key = self.resolve(ref.location)
         try:
-            storage = self._storage(prefix, ref.location)
+            storage, reader = self._storage(prefix, ref.location)
         except StorageError as error:  # for example its plugin is missing
             raise _cannot_fetch(ref, error.message) from error
-        wanted = Range(ref.offset + start, ref.offset + end)
         try:
+            reading = reader.read(key, ref.offset + start, ref.offset + end)
             if self._direct and storage.may_suspend:
-                data, about = run(storage.get_range(key, wanted), may_suspend=True)
+                data, about = run(reading, may_suspend=True)
             else:
-                data, about = await storage.get_range_hook(key, wanted, None)
+                data, about = await reading
         except (NotFound, InvalidRange) as error:
             raise _cannot_fetch(ref, error.message) from error
         except IcechunkError as error:
@@ -168,16 +175,15 @@ class VirtualChunks:
             raise _cannot_fetch(ref, f"the object ends after {len(data)} of {end - start} bytes")
         return data
 
-    def _storage(self, prefix: str, location: str) -> Storage:
+    def _storage(self, prefix: str, location: str) -> tuple[Storage, RangeReader]:
         with self._lock:
-            storage = self._storages.get(prefix)
-        if storage is not None:
-            return storage
+            known = self._storages.get(prefix)
+        if known is not None:
+            return known
         container = self._containers.get(prefix)
         if container is None:
             storage = self._open(prefix, None, self._schemes[prefix.partition("://")[0]])
-            with self._lock:
-                return self._storages.setdefault(prefix, storage)
+            return self._opened(prefix, storage)
         if prefix not in self._authorized:
             raise InvalidInputError(
                 f"reading {location!r} is not authorised: pass "
@@ -185,8 +191,15 @@ class VirtualChunks:
                 kind=ErrorKind.UNAUTHORIZED_VIRTUAL_CHUNK_CONTAINER,
             )
         storage = self._open(prefix, container.store, self._authorized[prefix])
+        return self._opened(prefix, storage)
+
+    def _opened(self, prefix: str, storage: Storage) -> tuple[Storage, RangeReader]:
+        # Nothing is read ahead: these objects may change, and what was fetched before would hide it.
+        reader: RangeReader = DirectReader(storage, Streams(0))
+        if storage.may_suspend:
+            reader = CoalescingReader(storage, Streams(0), self._over_read)
         with self._lock:
-            return self._storages.setdefault(prefix, storage)
+            return self._storages.setdefault(prefix, (storage, reader))
 
 
 def _with_slash(prefix: str) -> str:

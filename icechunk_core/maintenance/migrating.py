@@ -72,6 +72,7 @@ async def migrate(
         open_schemes=context.open_schemes,
         clock=context.clock,
         ids=context.ids,
+        packs=context.packs,
     )
     await _write_root(migrated, data, info)
     if delete_unused_v1_files:

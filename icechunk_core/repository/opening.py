@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icechunk_core.assets.manager import AssetManager
+from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.clock import Clock, SystemClock
 from icechunk_core.contract import AtomicityScope, Storage
@@ -76,6 +77,7 @@ async def create_context(
     check_clean_root: bool,
     clock: Clock | None = None,
     ids: IdSource | None = None,
+    packs: PackConfig | bool | None = None,
 ) -> RepositoryContext:
     """Create a repository and open it."""
     if spec_version not in (1, 2):
@@ -89,7 +91,9 @@ async def create_context(
     await create_repository_files(
         assets, ids, clock, config_document=document, check_clean_root=check_clean_root
     )
-    return RepositoryContext(storage, effective, spec_version, authorized=authorized, clock=clock, ids=ids)
+    return RepositoryContext(
+        storage, effective, spec_version, authorized=authorized, clock=clock, ids=ids, packs=packs
+    )
 
 
 async def open_context(
@@ -99,6 +103,7 @@ async def open_context(
     *,
     clock: Clock | None = None,
     ids: IdSource | None = None,
+    packs: PackConfig | bool | None = None,
 ) -> RepositoryContext:
     """Open an existing repository.
 
@@ -113,7 +118,13 @@ async def open_context(
             f"there is no repository at {storage!r}; create one with Repository.create, or check the location"
         )
     context = RepositoryContext(
-        storage, RepositoryConfig.default(), spec_version, authorized=authorized, clock=clock, ids=ids
+        storage,
+        RepositoryConfig.default(),
+        spec_version,
+        authorized=authorized,
+        clock=clock,
+        ids=ids,
+        packs=packs,
     )
     stored = decode_config(await context.history.stored_config(), spec_version)
     if stored is None and config is None:
@@ -123,14 +134,23 @@ async def open_context(
         if layer is not None:
             merged = merged.merge(layer)
     return RepositoryContext(
-        storage, merged, spec_version, authorized=authorized, clock=context.clock, ids=context.ids
+        storage,
+        merged,
+        spec_version,
+        authorized=authorized,
+        clock=context.clock,
+        ids=context.ids,
+        packs=context.packs,
     )
 
 
 def reopened(
-    context: RepositoryContext, config: RepositoryConfig | None, authorized: Mapping[str, Any] | None
+    context: RepositoryContext,
+    config: RepositoryConfig | None,
+    authorized: Mapping[str, Any] | None,
+    packs: PackConfig | bool | None = None,
 ) -> RepositoryContext:
-    """The same repository: ``config`` merged over its configuration, authorisations replaced if given."""
+    """The same repository: ``config`` merged over its configuration, the other settings replaced if given."""
     return RepositoryContext(
         context.storage,
         copy.deepcopy(context.config) if config is None else context.config.merge(config),
@@ -139,6 +159,7 @@ def reopened(
         open_schemes=context.open_schemes,
         clock=context.clock,
         ids=context.ids,
+        packs=context.packs if packs is None else packs,
     )
 
 
@@ -151,18 +172,19 @@ async def open_or_create_context(
     check_clean_root: bool,
     clock: Clock | None = None,
     ids: IdSource | None = None,
+    packs: PackConfig | bool | None = None,
 ) -> RepositoryContext:
     """Open the repository, or create it; safe when several processes do so at once."""
     clock, ids = clock or SystemClock(), ids or SystemIds()
     for attempt in range(_CREATE_ATTEMPTS):
         try:
-            return await open_context(storage, config, authorized, clock=clock, ids=ids)
+            return await open_context(storage, config, authorized, clock=clock, ids=ids, packs=packs)
         except RepositoryNotFoundError:
             pass
         try:
             return await create_context(
                 storage, config, authorized, spec_version,
-                check_clean_root=check_clean_root, clock=clock, ids=ids,
+                check_clean_root=check_clean_root, clock=clock, ids=ids, packs=packs,
             )  # fmt: skip
         except (AlreadyExistsError, InvalidInputError) as error:
             # Another process may just be creating it.
@@ -171,4 +193,4 @@ async def open_or_create_context(
             if await detect_spec_version(storage) is None:
                 raise
         await pause(0.01 * ids.uniform() * (attempt + 1), clock, may_suspend=storage.may_suspend)
-    return await open_context(storage, config, authorized, clock=clock, ids=ids)
+    return await open_context(storage, config, authorized, clock=clock, ids=ids, packs=packs)

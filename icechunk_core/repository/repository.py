@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.contract import Storage
 from icechunk_core.drive import blocking, blocking_opener
 from icechunk_core.format.configuration import RepositoryConfig, StorageSettings
@@ -59,6 +60,7 @@ class Repository(
         attribution: Attribution | None = None,
         *,
         require_commit_safety: bool = True,
+        packs: PackConfig | bool | None = None,
     ) -> Repository:
         """Create a repository in an empty place.
 
@@ -78,6 +80,9 @@ class Repository(
             Labels for the requests that are made to a server.
         require_commit_safety
             Refuse storages without conditional writes.
+        packs
+            How small chunks are packed, by default as `PackConfig` says; ``False`` switches packs off.
+            Not stored: it holds for what is written through this object.
 
         Raises
         ------
@@ -90,7 +95,12 @@ class Repository(
         version = int(spec_version) if spec_version is not None else int(SpecVersion.current())
         return cls(
             await opening.create_context(
-                opened, config, authorize_virtual_chunk_access, version, check_clean_root=check_clean_root
+                opened,
+                config,
+                authorize_virtual_chunk_access,
+                version,
+                check_clean_root=check_clean_root,
+                packs=packs,
             ),
             attribution,
         )
@@ -106,6 +116,7 @@ class Repository(
         attribution: Attribution | None = None,
         *,
         require_commit_safety: bool = True,
+        packs: PackConfig | bool | None = None,
     ) -> Repository:
         """Open an existing repository.
 
@@ -113,6 +124,8 @@ class Repository(
         ----------
         config
             Overrides the stored configuration, setting by setting, for this object only.
+        packs
+            How small chunks are packed (see `create`).
 
         Raises
         ------
@@ -122,7 +135,8 @@ class Repository(
         opened = as_storage(storage)
         if require_commit_safety:
             opening.check_commit_safety(opened)
-        return cls(await opening.open_context(opened, config, authorize_virtual_chunk_access), attribution)
+        context = await opening.open_context(opened, config, authorize_virtual_chunk_access, packs=packs)
+        return cls(context, attribution)
 
     open = _opener(open_async)
 
@@ -137,6 +151,7 @@ class Repository(
         attribution: Attribution | None = None,
         *,
         require_commit_safety: bool = True,
+        packs: PackConfig | bool | None = None,
     ) -> Repository:
         """Open the repository or create it; several processes may do so at once."""
         opened = as_storage(storage)
@@ -145,7 +160,12 @@ class Repository(
         version = int(create_version) if create_version is not None else int(SpecVersion.current())
         return cls(
             await opening.open_or_create_context(
-                opened, config, authorize_virtual_chunk_access, version, check_clean_root=check_clean_root
+                opened,
+                config,
+                authorize_virtual_chunk_access,
+                version,
+                check_clean_root=check_clean_root,
+                packs=packs,
             ),
             attribution,
         )
@@ -223,6 +243,8 @@ class Repository(
         self,
         config: RepositoryConfig | None = None,
         authorize_virtual_chunk_access: dict[str, Any] | None = None,
+        *,
+        packs: PackConfig | bool | None = None,
     ) -> Repository:
         """The same repository with other settings, for the new object only.
 
@@ -234,8 +256,10 @@ class Repository(
             Overrides this object's configuration, setting by setting.
         authorize_virtual_chunk_access
             Replaces the authorisations; without it they stay as they are.
+        packs
+            Replaces how chunks are packed; without it that stays as it is.
         """
-        context = opening.reopened(self._context, config, authorize_virtual_chunk_access)
+        context = opening.reopened(self._context, config, authorize_virtual_chunk_access, packs)
         return type(self)(context, self._attribution)
 
     reopen = blocking(reopen_async)

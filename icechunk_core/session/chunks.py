@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icechunk_core.assets.sink import ChunkSink
-from icechunk_core.contract import Buffer, ByteRange
+from icechunk_core.contract import Buffer, ByteRange, resolve_range
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, SessionStateError
 from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, NativeRef, VirtualRef
 from icechunk_core.format.snapshot import Snapshot
@@ -81,9 +81,12 @@ class SessionChunks:
         if ref is None:
             return None
         if self.sink.waiting and isinstance(ref, NativeRef):
-            data = self.sink.waiting.get(ref.chunk_id)
+            data = self.sink.peek(ref)
             if data is not None:
-                ref = InlineRef(data)
+                if byte_range is None:
+                    return data
+                start, end = resolve_range(byte_range, len(data))
+                return data[start:end]
         return await read_ref(ref, byte_range, self.context.assets, self.context.virtual)
 
     async def chunk_size(self, path: str, coords: tuple[int, ...]) -> int | None:

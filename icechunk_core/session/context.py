@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icechunk_core.assets.manager import AssetManager
+from icechunk_core.assets.pack_config import PackConfig, as_pack_config
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.assets.virtual import VirtualChunks
 from icechunk_core.clock import Clock, SystemClock
@@ -35,6 +36,7 @@ class RepositoryContext:
         open_schemes: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
+        packs: PackConfig | bool | None = None,
     ) -> None:
         self.storage = storage
         self.config = config
@@ -44,13 +46,15 @@ class RepositoryContext:
         self.clock: Clock = clock or SystemClock()
         self.ids: IdSource = ids or SystemIds()
         self.settings = EngineSettings.from_config(config)
-        self.assets = AssetManager(storage, self.settings, spec_version)
+        self.packs = as_pack_config(packs)
+        self.assets = AssetManager(storage, self.settings, spec_version, self.packs)
         self.virtual = VirtualChunks(
             config,
             self.authorized,
             direct=not storage.may_suspend,
             open_container=_open_container,
             open_schemes=self.open_schemes,
+            over_read=self.packs.over_read_bytes,
         )
         self.grid_of = split_grids(config.effective_split_sizes())
         history = RepoObjectHistory if spec_version >= 2 else RefFilesHistory
@@ -63,6 +67,7 @@ class RepositoryContext:
             "spec_version": self.spec_version,
             "authorized": self.authorized,
             "open_schemes": self.open_schemes,
+            "packs": self.packs,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -72,6 +77,7 @@ class RepositoryContext:
             state["spec_version"],
             authorized=state["authorized"],
             open_schemes=state["open_schemes"],
+            packs=state["packs"],
         )
 
     def with_open_schemes(self, open_schemes: Mapping[str, Any]) -> RepositoryContext:
@@ -84,6 +90,7 @@ class RepositoryContext:
             open_schemes=open_schemes,
             clock=self.clock,
             ids=self.ids,
+            packs=self.packs,
         )
 
 

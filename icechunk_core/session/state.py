@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from icechunk_core.assets.sink import ChunkSink, make_sink
+from icechunk_core.assets.packs import make_sink
+from icechunk_core.assets.sink import ChunkSink
 from icechunk_core.errors import (
     ErrorKind,
     ReadOnlyError,
@@ -77,7 +78,10 @@ class SessionState(SessionChunks):
     def __attrs_post_init__(self) -> None:
         context = self.context
         self.sink = make_sink(
-            context.storage, context.ids, storage_class=context.settings.chunks_storage_class
+            context.storage,
+            context.ids,
+            context.packs,
+            storage_class=context.settings.chunks_storage_class,
         )
 
     # --- state

@@ -1,4 +1,4 @@
-"""Chunks between the moment they are written and the moment they are in the storage."""
+"""Chunks between the moment they are written and the moment they are in the storage, packed or not."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.interop.implementations import contents, get, put
 from tests.interop.nodes import array_json
 
 COUNT = 300
+BOTH = pytest.mark.parametrize("packs", [False, True], ids=["plain", "packs"])
 
 
 def chunk(number: int) -> bytes:
@@ -35,9 +36,10 @@ def in_chunks(call: Call) -> bool:
     return any(key.startswith("chunks/") for key in call.keys)
 
 
-def test_chunks_that_wait_are_read(tmp_path: Path) -> None:
+@BOTH
+def test_chunks_that_wait_are_read(tmp_path: Path, packs: bool) -> None:
     """A chunk reads the same before and after it is in the storage, whole and in parts."""
-    repo = ic.Repository.create(str(tmp_path / "repo"))
+    repo = ic.Repository.create(str(tmp_path / "repo"), packs=packs)
     session = session_with_array(repo)
     put(session, {"x/c/0": chunk(7)})
     assert not (tmp_path / "repo" / "chunks").exists()
@@ -58,9 +60,10 @@ def test_chunks_that_wait_are_read(tmp_path: Path) -> None:
     assert parts() == [whole, whole[3:8], whole[990:], whole[-4:]]
 
 
-def test_many_chunks_are_all_written(storage: ic.Storage) -> None:
+@BOTH
+def test_many_chunks_are_all_written(storage: ic.Storage, packs: bool) -> None:
     """More chunks than may wait, large ones among them, from several threads: all are committed."""
-    repo = ic.Repository.create(storage)
+    repo = ic.Repository.create(storage, packs=packs)
     session = session_with_array(repo)
     written = {f"x/c/{n}": chunk(n) * (90 if n % 50 == 0 else 1) for n in range(COUNT)}
     with ThreadPoolExecutor(4) as pool:
@@ -73,7 +76,7 @@ def test_many_chunks_are_all_written(storage: ic.Storage) -> None:
 def test_a_failed_write_forgets_nothing() -> None:
     """While chunks cannot be stored the commit fails; when they can, it has them all."""
     storage, log = with_faults(ic.in_memory_storage())
-    repo = ic.Repository.create(storage)
+    repo = ic.Repository.create(storage, packs=False)
     session = session_with_array(repo)
     put(session, {f"x/c/{n}": chunk(n) for n in range(10)})
     log.add(Fault("put", Unavailable("disk on fire"), key=in_chunks, nth=4))
@@ -86,9 +89,10 @@ def test_a_failed_write_forgets_nothing() -> None:
     assert [held[f"x/c/{n}"] for n in range(10)] == [chunk(n) for n in range(10)]
 
 
-def test_waiting_chunks_are_stored_before_a_session_travels(tmp_path: Path) -> None:
+@BOTH
+def test_waiting_chunks_are_stored_before_a_session_travels(tmp_path: Path, packs: bool) -> None:
     """What another process gets of a session refers to stored chunks only."""
-    repo = ic.Repository.create(str(tmp_path / "repo"))
+    repo = ic.Repository.create(str(tmp_path / "repo"), packs=packs)
     session = session_with_array(repo)
     put(session, {"x/c/1": chunk(1)})
     copy = restore_state(pickle.loads(pickle.dumps(save_state(session._state))))
