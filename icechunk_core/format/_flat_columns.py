@@ -12,7 +12,7 @@ vector for another buffer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,13 @@ from attrs import define, field, frozen
 
 from icechunk_core.errors import Corrupt
 from icechunk_core.format._flat_builder import Prebuilt, Table, prebuild
-from icechunk_core.format._flat_reader import FlatBuffer
+from icechunk_core.format._flat_reader import LAST_TIMESTAMP, FlatBuffer
 
 __all__ = [
     "MIN_COPIED",
     "Extent",
     "InlineField",
+    "JoinedTables",
     "Shape",
     "SubTable",
     "SubTables",
@@ -228,6 +229,68 @@ class TableVector:
         values[present] = self._gather(found[present], kind.itemsize).view(kind)[:, 0]
         return values
 
+    # --- values of all tables ---
+
+    def timestamps(self, slot: int) -> list[int]:
+        """A time in µs since 1970 (u64, default 0) per table, before the year 10000."""
+        values = self.scalars(slot, "<u8")
+        if len(values) and int(values.max()) > LAST_TIMESTAMP:
+            self.fail(f"timestamp {int(values.max())} out of range")
+        times: list[int] = values.tolist()
+        return times
+
+    def spans(self, slot: int, item_size: int = 1) -> tuple[Positions, Positions]:
+        """First byte and item count of the vector in a slot, per table; -1 and 0 where it is absent."""
+        found = self.field_positions(slot, 4)
+        starts, counts = np.full(len(found), -1, np.int64), np.zeros(len(found), np.int64)
+        present = found >= 0
+        heads = self._targets(slot)
+        counts[present] = self._u32(heads)
+        starts[present] = heads + 4
+        self._check(heads + 4, counts[present] * item_size)
+        if int(counts.sum()) * item_size > self._budget():
+            self.fail("it refers to the same content too often")
+        return starts, counts
+
+    def octet_strings(self, slot: int) -> list[bytes | None]:
+        """The vector of bytes in a slot, per table; None where it is absent."""
+        starts, counts = self.spans(slot)
+        data = self.data
+        return [
+            None if start < 0 else data[start : start + count]
+            for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+        ]
+
+    def strings(self, slot: int) -> list[str | None]:
+        """The string in a slot, per table; None where it is absent."""
+        try:
+            return [None if text is None else text.decode() for text in self.octet_strings(slot)]
+        except UnicodeDecodeError:
+            self.fail("a string is not UTF-8")
+
+    def required_strings(self, slot: int) -> list[str]:
+        """The string in a slot, which every table has."""
+        found = self.strings(slot)
+        texts = [text for text in found if text is not None]
+        if len(texts) < len(found):
+            self.fail(f"required field {slot} is absent")
+        return texts
+
+    def subtables(self, slot: int) -> tuple[TableVector, list[int]]:
+        """All tables of the vectors in a slot, and how many of them each table has."""
+        vectors = self._targets(slot)
+        counts = np.zeros(len(self.positions), np.int64)
+        counts[self.field_positions(slot, 4) >= 0] = self._u32(vectors)
+        items = self._items_of(vectors, self._u32(vectors))
+        return TableVector(self.data, items, self.name), counts.tolist()
+
+    def tables(self, slot: int) -> TableVector:
+        """The table in a slot that every table has."""
+        found = self._targets(slot)
+        if len(found) < len(self.positions):
+            self.fail(f"required field {slot} is absent")
+        return TableVector(self.data, found, self.name)
+
     # --- what the tables refer to ---
 
     def _targets(self, slot: int) -> Positions:
@@ -301,7 +364,27 @@ class TableVector:
             TableVector(self.data, positions, self.name)._measure(shape, extent)
 
 
-def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Table]) -> Prebuilt:
+class JoinedTables(NamedTuple):
+    """A vector of tables for another buffer.
+
+    Attributes
+    ----------
+    vector
+        To be put into a buffer; the vector starts at its first byte.
+    positions
+        Where each table starts in ``vector.data``.
+    extent
+        The stretch of ``vector.data`` with the tables and all that they refer to.
+    """
+
+    vector: Prebuilt
+    positions: Positions
+    extent: Extent
+
+
+def join_tables(
+    block: bytes | bytearray, inside: Positions, fresh: Sequence[Table], used: int | None = None
+) -> JoinedTables:
     """A vector of tables, ready to be put into a buffer.
 
     Parameters
@@ -312,6 +395,8 @@ def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Tab
         Per table of the vector, its position in ``block``; -1 takes the next one of ``fresh``.
     fresh
         The tables that are not in ``block``.
+    used
+        How many bytes of ``block`` belong to the tables; all by default.
     """
     count = len(inside)
     block_at = 4 + 4 * count + -(4 + 4 * count) % _ALIGN
@@ -319,7 +404,7 @@ def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Tab
     new_at = block_at + len(block) + -len(block) % _ALIGN
     targets = inside + block_at
     targets[inside < 0] = new_positions + new_at
-    offsets = targets - (4 + 4 * np.arange(count))
+    offsets = targets - _slot_positions(count)
     pieces = (
         count.to_bytes(4, "little"),
         offsets.astype("<u4").tobytes(),
@@ -328,7 +413,14 @@ def join_tables(block: bytes | bytearray, inside: Positions, fresh: Sequence[Tab
         bytes(new_at - block_at - len(block)),
         new,
     )
-    return Prebuilt(b"".join(pieces), 0)
+    data = b"".join(pieces)
+    extent = Extent(block_at, len(data), (len(block) if used is None else used) + len(new))
+    return JoinedTables(Prebuilt(data, 0), targets, extent)
+
+
+def _slot_positions(count: int) -> Positions:
+    """Where the offsets of a vector of tables are, if the vector starts at 0."""
+    return np.arange(4, 4 + 4 * count, 4, dtype=np.int64)
 
 
 def _serialise(tables: Sequence[Table]) -> tuple[bytes, Positions]:

@@ -29,13 +29,13 @@ import numpy.typing as npt
 
 from icechunk_core.errors import Corrupt
 
-__all__ = ["MAX_DEPTH", "FlatBuffer", "FlatTable"]
+__all__ = ["LAST_TIMESTAMP", "MAX_DEPTH", "FlatBuffer", "FlatTable"]
 
 MAX_DEPTH: Final = 64
 # No schema of the format has more slots than this; longer vtables belong to newer writers.
 _MAX_SLOTS: Final = 32
 # 9999-12-31T23:59:59.999999Z, the last time that datetime can hold.
-_LAST_TIMESTAMP: Final = 253_402_300_799_999_999
+LAST_TIMESTAMP: Final = 253_402_300_799_999_999
 _BASE_BUDGET: Final = 1 << 20
 _BUDGET_FACTOR: Final = 16
 _TABLE_COST: Final = 16
@@ -209,7 +209,7 @@ class FlatTable:
     def timestamp(self, slot: int) -> int:
         """A time in µs since 1970 (u64, default 0), before the year 10000."""
         value = self.u64(slot)
-        if value > _LAST_TIMESTAMP:
+        if value > LAST_TIMESTAMP:
             self.buffer.fail(f"timestamp {value} out of range")
         return value
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import Corrupt, FormatError
@@ -74,6 +74,7 @@ __all__ = [
     "UpdateKind",
     "UpdateLog",
     "decode_repo_info",
+    "encode_and_keep",
     "encode_repo_info",
 ]
 
@@ -191,10 +192,18 @@ def encode_repo_info(info: RepoInfo, *, level: int = 3) -> bytes:
         A ref or parent is not among the snapshots, the log is empty or has entries of unknown type, a value
         cannot be encoded, or the file would be too large.
     """
+    return encode_and_keep(info, level=level)[0]
+
+
+def encode_and_keep(info: RepoInfo, *, level: int = 3) -> tuple[bytes, RepoInfo]:
+    """Write a repo info file as `encode_repo_info`; also gives the same info backed by what was encoded.
+
+    The next change of that one copies the encoded history, as if the file had been read again.
+    """
     if not info.updates:
         raise FormatError("the operations log must not be empty", kind=ErrorKind.SERIALIZATION)
     try:
-        snapshots = info.snapshots.encode()
+        snapshots, updates = info.snapshots.encode(), info.updates.encode()
         root = flat.Table(
             flat.u8(info.spec_version),
             _ref_tables(info.tags, snapshots),
@@ -203,17 +212,18 @@ def encode_repo_info(info: RepoInfo, *, level: int = 3) -> bytes:
             snapshots.vector,
             status_table(info.status),
             metadata_tables(info.metadata),
-            info.updates.encode(),
+            updates.vector,
             info.repo_before_updates,
             info.config,
             _flags_vector(info.enabled_flags),
             _flags_vector(info.disabled_flags),
             info.extra,
         )
-        payload = flat.build(root)
+        payload = flat.build_front(root)
     except (struct.error, UnicodeEncodeError) as error:
         raise FormatError(f"cannot write the repo info: {error}", kind=ErrorKind.SERIALIZATION) from error
-    return seal(FileType.REPO_INFO, payload, spec_version=_FILE_VERSION, level=level)
+    data = seal(FileType.REPO_INFO, payload, spec_version=_FILE_VERSION, level=level)
+    return data, evolve(info, snapshots=snapshots.table(), updates=updates.log())
 
 
 def _decode_refs(tables: list[FlatTable], snapshots: SnapshotTable) -> dict[str, bytes]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
+import attrs
 import numpy as np
 import numpy.typing as npt
-from attrs import frozen
+from attrs import define, evolve, frozen
 
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import FormatError
@@ -15,14 +16,18 @@ from icechunk_core.format import _flat_builder as flat
 from icechunk_core.format._flat_columns import (
     MIN_COPIED,
     STRING,
+    Extent,
     InlineField,
+    JoinedTables,
     Shape,
     SubTable,
     TableVector,
     UnionField,
+    VectorField,
     join_tables,
 )
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
+from icechunk_core.format.layout import REPO_KEY
 from icechunk_core.format.repo_update_kinds import (
     BranchCreated,
     BranchDeleted,
@@ -46,7 +51,7 @@ from icechunk_core.format.repo_update_kinds import (
     UpdateKind,
 )
 
-__all__ = ["UpdateLog", "decode_status", "status_table"]
+__all__ = ["EncodedUpdates", "UpdateLog", "decode_status", "status_table"]
 
 _DEPTH = 2
 _ID_SIZE = 12
@@ -55,34 +60,47 @@ _ID = InlineField(_ID_SIZE)
 
 @frozen
 class _KindCodec:
-    """How one kind of update is stored: its class, the slots of its table, and both directions."""
+    """How one kind of update is stored: its class, the slots of its table, and both directions.
+
+    ``decode_many`` does for many tables what ``decode`` does for one.
+    """
 
     cls: type
     shape: Shape
     decode: Callable[[FlatTable], UpdateKind]
     encode: Callable[[Any], flat.Table]
+    decode_many: Callable[[TableVector], list[UpdateKind]] | None = None
 
 
-def _empty(cls: Callable[[], UpdateKind]) -> _KindCodec:
+def _plain(cls: Callable[..., UpdateKind], *fields: VectorField | InlineField) -> _KindCodec:
+    """A kind whose attributes are strings and ids, in the order of the slots."""
     assert isinstance(cls, type)
-    return _KindCodec(cls, {}, lambda _: cls(), lambda _: flat.Table())
+    names = [attribute.name for attribute in attrs.fields(cls)]
+
+    def decode(table: FlatTable) -> UpdateKind:
+        values: list[Any] = [
+            table.string(slot) if kind is STRING else table.struct(slot, _ID_SIZE)
+            for slot, kind in enumerate(fields)
+        ]
+        update: UpdateKind = cls(*values)
+        return update
+
+    def encode(update: Any) -> flat.Table:
+        values = (getattr(update, name) for name in names)
+        return flat.Table(*[value if type(value) is str else flat.struct(value) for value in values])
+
+    def decode_many(tables: TableVector) -> list[UpdateKind]:
+        if not fields:
+            return [cls() for _ in range(len(tables))]
+        return list(map(cls, *[_column(tables, slot, kind) for slot, kind in enumerate(fields)]))
+
+    return _KindCodec(cls, dict(enumerate(fields)), decode, encode, decode_many)
 
 
-def _named(cls: Callable[[str], UpdateKind]) -> _KindCodec:
-    assert isinstance(cls, type)
-    return _KindCodec(
-        cls, {0: STRING}, lambda table: cls(table.string(0)), lambda kind: flat.Table(kind.name)
-    )
-
-
-def _moved(cls: Callable[[str, bytes], UpdateKind]) -> _KindCodec:
-    assert isinstance(cls, type)
-    return _KindCodec(
-        cls,
-        {0: STRING, 1: _ID},
-        lambda table: cls(table.string(0), table.struct(1, _ID_SIZE)),
-        lambda kind: flat.Table(kind.name, flat.struct(kind.previous_snap_id)),
-    )
+def _column(tables: TableVector, slot: int, kind: VectorField | InlineField) -> list[Any]:
+    if kind is STRING:
+        return tables.required_strings(slot)
+    return [row.tobytes() for row in tables.structs(slot, _ID_SIZE)]
 
 
 def decode_status(table: FlatTable) -> RepoStatus:
@@ -107,42 +125,25 @@ def _flag_table(kind: FeatureFlagChanged) -> flat.Table:
 
 _STATUS_SHAPE: Shape = {0: InlineField(1), 1: InlineField(8), 2: STRING}
 _KINDS: dict[int, _KindCodec] = {
-    1: _empty(RepoInitialized),
+    1: _plain(RepoInitialized),
     2: _KindCodec(
         RepoMigrated,
         {0: InlineField(1), 1: InlineField(1)},
         lambda table: RepoMigrated(table.u8(0), table.u8(1)),
         lambda kind: flat.Table(flat.u8(kind.from_version), flat.u8(kind.to_version)),
     ),
-    3: _empty(ConfigChanged),
-    4: _empty(MetadataChanged),
-    5: _named(TagCreated),
-    6: _moved(TagDeleted),
-    7: _named(BranchCreated),
-    8: _moved(BranchDeleted),
-    9: _moved(BranchReset),
-    10: _KindCodec(
-        NewCommit,
-        {0: STRING, 1: _ID},
-        lambda table: NewCommit(table.string(0), table.struct(1, _ID_SIZE)),
-        lambda kind: flat.Table(kind.branch, flat.struct(kind.new_snap_id)),
-    ),
-    11: _KindCodec(
-        CommitAmended,
-        {0: STRING, 1: _ID, 2: _ID},
-        lambda table: CommitAmended(table.string(0), table.struct(1, _ID_SIZE), table.struct(2, _ID_SIZE)),
-        lambda kind: flat.Table(
-            kind.branch, flat.struct(kind.previous_snap_id), flat.struct(kind.new_snap_id)
-        ),
-    ),
-    12: _KindCodec(
-        NewDetachedSnapshot,
-        {0: _ID},
-        lambda table: NewDetachedSnapshot(table.struct(0, _ID_SIZE)),
-        lambda kind: flat.Table(flat.struct(kind.new_snap_id)),
-    ),
-    13: _empty(GCRan),
-    14: _empty(ExpirationRan),
+    3: _plain(ConfigChanged),
+    4: _plain(MetadataChanged),
+    5: _plain(TagCreated, STRING),
+    6: _plain(TagDeleted, STRING, _ID),
+    7: _plain(BranchCreated, STRING),
+    8: _plain(BranchDeleted, STRING, _ID),
+    9: _plain(BranchReset, STRING, _ID),
+    10: _plain(NewCommit, STRING, _ID),
+    11: _plain(CommitAmended, STRING, _ID, _ID),
+    12: _plain(NewDetachedSnapshot, _ID),
+    13: _plain(GCRan),
+    14: _plain(ExpirationRan),
     15: _KindCodec(
         FeatureFlagChanged,
         {0: InlineField(2), 1: InlineField(1), 2: InlineField(1)},
@@ -190,17 +191,69 @@ def _update_table(update: Update) -> flat.Table:
     )
 
 
-@frozen
+@define(eq=False)
 class _Encoded:
-    """Entries in a buffer that was read."""
+    """Entries in a buffer that was read or made.
+
+    ``extent`` is the stretch with them, if it is known: at least that, and about how much of it is theirs.
+    It is known only if the kinds of all entries are.
+    """
 
     data: bytes
     positions: npt.NDArray[np.int64]
     name: str
+    extent: Extent | None = None
 
     def decode(self, row: int) -> Update:
         buffer = FlatBuffer(self.data, name=self.name)
         return _decode_update(buffer.table_at(int(self.positions[row]), _DEPTH))
+
+    def decode_all(self) -> list[Update]:
+        """All entries, decoded together."""
+        tables = TableVector(self.data, self.positions, self.name)
+        kinds: list[Any] = [None] * len(tables)
+        codes = tables.scalars(0, "<u1")
+        for code in set(codes.tolist()):
+            rows = np.flatnonzero(codes == code)
+            for row, kind in zip(rows.tolist(), self._kinds(code, rows), strict=True):
+                kinds[row] = kind
+        return list(map(Update, kinds, tables.timestamps(2), tables.strings(3)))
+
+    def _kinds(self, code: int, rows: npt.NDArray[np.int64]) -> list[UpdateKind]:
+        codec = _KINDS.get(code)
+        if codec is None:
+            return [UnknownUpdate(code)] * len(rows)
+        if codec.decode_many is None:
+            return [self.decode(row).kind for row in rows.tolist()]
+        return codec.decode_many(TableVector(self.data, self.positions[rows], self.name).tables(1))
+
+    def part(self, start: int, stop: int) -> _Encoded | None:
+        """Some of the entries; None if that is none."""
+        positions = self.positions[start:stop]
+        if not len(positions):
+            return None
+        extent = self.extent
+        if extent is not None:
+            extent = evolve(extent, used=extent.used * len(positions) // len(self.positions))
+        return _Encoded(self.data, positions, self.name, extent)
+
+    def stretch(self) -> Extent | None:
+        """The stretch to copy with the entries in it; None if writing them anew is better.
+
+        Raises
+        ------
+        FormatError
+            An entry is of an unknown type.
+        """
+        if len(self.positions) < MIN_COPIED:
+            return None
+        if self.extent is None or not self.extent.worth_copying():
+            tables = TableVector(self.data, self.positions, self.name)
+            unknown = set(tables.scalars(0, "<u1").tolist()).difference(_KINDS)
+            if unknown:
+                raise _refuse(min(unknown))
+            self.extent = tables.extent(_UPDATE_SHAPE)
+        return self.extent if self.extent.worth_copying() else None
 
 
 class UpdateLog(Sequence[Update]):
@@ -256,14 +309,13 @@ class UpdateLog(Sequence[Update]):
             return UpdateLog([self[index] for index in range(start, stop, step)])
         encoded, fresh = self._encoded, len(self._fresh)
         if encoded is not None:
-            positions = encoded.positions[max(start - fresh, 0) : max(stop - fresh, 0)]
-            encoded = _Encoded(encoded.data, positions, encoded.name) if len(positions) else None
+            encoded = encoded.part(max(start - fresh, 0), max(stop - fresh, 0))
         return UpdateLog(self._fresh[start:stop], encoded)
 
     def __iter__(self) -> Iterator[Update]:
         yield from self._fresh
         if self._encoded is not None:
-            yield from map(self._encoded.decode, range(len(self._encoded.positions)))
+            yield from self._encoded.decode_all()
 
     def __radd__(self, newer: Sequence[Update]) -> UpdateLog:
         return UpdateLog((*newer, *self._fresh), self._encoded)
@@ -284,7 +336,7 @@ class UpdateLog(Sequence[Update]):
     def __reduce__(self) -> Any:
         return UpdateLog, (tuple(self),)
 
-    def encode(self) -> flat.Prebuilt:
+    def encode(self) -> EncodedUpdates:
         """The log as a FlatBuffers vector.
 
         Raises
@@ -292,24 +344,33 @@ class UpdateLog(Sequence[Update]):
         FormatError
             An entry is of an unknown type.
         """
-        start, block = self._copyable()
-        if not block:
-            updates = [_update_table(update) for update in self]
-            return join_tables(b"", np.full(len(updates), -1, np.int64), updates)
-        assert self._encoded is not None
-        inside = np.concatenate([np.full(len(self._fresh), -1, np.int64), self._encoded.positions - start])
-        return join_tables(block, inside, [_update_table(update) for update in self._fresh])
-
-    def _copyable(self) -> tuple[int, bytes]:
-        """The stretch of the read file that has the encoded entries, and where it starts; empty: none."""
         encoded = self._encoded
-        if encoded is None or len(encoded.positions) < MIN_COPIED:
-            return 0, b""
-        tables = TableVector(encoded.data, encoded.positions, encoded.name)
-        unknown = set(tables.scalars(0, "<u1").tolist()).difference(_KINDS)
-        if unknown:
-            raise _refuse(min(unknown))
-        extent = tables.extent(_UPDATE_SHAPE)
-        if not extent.worth_copying():
-            return 0, b""
-        return extent.aligned_start, encoded.data[extent.aligned_start : extent.stop]
+        extent = None if encoded is None else encoded.stretch()
+        if encoded is None or extent is None:
+            updates = list(map(_update_table, self))
+            return EncodedUpdates(join_tables(b"", np.full(len(updates), -1, np.int64), updates))
+        start = extent.aligned_start
+        fresh = list(map(_update_table, self._fresh))
+        inside = np.concatenate([np.full(len(fresh), -1, np.int64), encoded.positions - start])
+        return EncodedUpdates(join_tables(encoded.data[start : extent.stop], inside, fresh, extent.used))
+
+
+class EncodedUpdates:
+    """An UpdateLog as a FlatBuffers vector.
+
+    Attributes
+    ----------
+    vector
+        For the field ``Repo.latest_updates``.
+    """
+
+    __slots__ = ("_joined", "vector")
+
+    def __init__(self, joined: JoinedTables) -> None:
+        self._joined = joined
+        self.vector = joined.vector
+
+    def log(self) -> UpdateLog:
+        """The log, backed by the vector: to encode it again costs little."""
+        joined = self._joined
+        return UpdateLog((), _Encoded(joined.vector.data, joined.positions, REPO_KEY, joined.extent))

@@ -8,73 +8,29 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from attrs import define, field, frozen
+from attrs import frozen
 
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import Corrupt, FormatError
 from icechunk_core.format import _flat_builder as flat
 from icechunk_core.format import base32, flexbuffers
-from icechunk_core.format._flat_columns import (
-    BYTES,
-    MIN_COPIED,
-    STRING,
-    InlineField,
-    Shape,
-    SubTables,
-    TableVector,
-    VectorField,
-    join_tables,
+from icechunk_core.format._flat_columns import MIN_COPIED, JoinedTables, TableVector, join_tables
+from icechunk_core.format._snapshot_columns import (
+    ID_SIZE,
+    ID_TYPE,
+    NO_PARENT,
+    SnapshotColumns,
+    SnapshotInfo,
+    decode_metadata,
 )
-from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
+from icechunk_core.format.layout import REPO_KEY
 
-__all__ = ["SnapshotInfo", "SnapshotTable", "decode_metadata", "metadata_tables"]
+__all__ = ["EncodedSnapshots", "SnapshotInfo", "SnapshotTable", "decode_metadata", "metadata_tables"]
 
-_ID_SIZE = 12
-_ID_TYPE = "S12"
-_NO_PARENT = -1
-_DEPTH = 2
-
-METADATA_SHAPE: Shape = {0: STRING, 1: BYTES}
-_INFO_SHAPE: Shape = {
-    0: InlineField(_ID_SIZE),
-    1: InlineField(4),
-    2: InlineField(8),
-    3: STRING,
-    4: SubTables(METADATA_SHAPE),
-    5: VectorField(_ID_SIZE),
-}
 _PARENT_SLOT = 1
-
-
-@frozen
-class SnapshotInfo:
-    """What the repo info says about one snapshot.
-
-    Attributes
-    ----------
-    id, parent_id
-        Raw ids; the root has no parent.
-    flushed_at
-        Commit time in µs since 1970.
-    message
-        Commit message.
-    metadata
-        JSON values by name.
-    pruned_ancestor_tx_logs
-        Ids of the transaction logs of ancestors that were removed, oldest first.
-    """
-
-    id: bytes
-    parent_id: bytes | None
-    flushed_at: int
-    message: str
-    metadata: dict[str, Any] = field(factory=dict)
-    pruned_ancestor_tx_logs: tuple[bytes, ...] = ()
-
-
-def decode_metadata(tables: list[FlatTable] | None, *, name: str) -> dict[str, Any]:
-    """The values of a vector of MetadataItem in FlexBuffers encoding."""
-    return {table.string(0): flexbuffers.decode(table.byte_vector(1), name=name) for table in tables or ()}
+# Lineages are decoded in blocks that grow, so that the first entries come at once and many come cheaply.
+_FIRST_BLOCK = 4
+_LARGEST_BLOCK = 1024
 
 
 def metadata_tables(metadata: dict[str, Any]) -> list[flat.Table]:
@@ -83,76 +39,8 @@ def metadata_tables(metadata: dict[str, Any]) -> list[flat.Table]:
     return [flat.Table(key, flexbuffers.encode(value)) for key, value in items]
 
 
-@define(eq=False)
-class _Columns:
-    """Snapshot infos in the encoded form, rows in file order."""
-
-    data: bytes
-    tables: TableVector
-    ids: npt.NDArray[np.bytes_]
-    parents: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int64] | None
-    """Rows in id order; None if they are already."""
-
-    @classmethod
-    def read(cls, data: bytes, positions: npt.NDArray[np.int64], name: str) -> _Columns:
-        tables = TableVector(data, positions, name)
-        ids = np.ascontiguousarray(tables.structs(0, _ID_SIZE)).view(_ID_TYPE)[:, 0]
-        parents = tables.scalars(1, "<i4").astype(np.int64)
-        if np.any((parents < _NO_PARENT) | (parents >= len(ids))):
-            tables.fail("parent of a snapshot outside the list")
-        _refuse_cycles(parents, tables)
-        order = None
-        if np.any(ids[1:] <= ids[:-1]):
-            order = np.argsort(ids, kind="stable")
-            ordered = ids[order]
-            if np.any(ordered[1:] == ordered[:-1]):
-                tables.fail("a snapshot is listed twice")
-        return cls(data, tables, ids, parents, order)
-
-    def row(self, snapshot_id: bytes) -> int:
-        """The row of a snapshot, -1 if it is not there."""
-        wanted = np.array(snapshot_id, _ID_TYPE)
-        at = int(np.searchsorted(self.ids, wanted, sorter=self.order))
-        if at == len(self.ids):
-            return -1
-        row = at if self.order is None else int(self.order[at])
-        return row if self.id(row) == snapshot_id else -1
-
-    def id(self, row: int) -> bytes:
-        """The id in a row. numpy strips trailing NULs of bytes, which ids may have."""
-        return bytes(self.ids[row]).ljust(_ID_SIZE, b"\0")
-
-    def parent_id(self, row: int) -> bytes | None:
-        parent = int(self.parents[row])
-        return None if parent < 0 else self.id(parent)
-
-    def info(self, row: int) -> SnapshotInfo:
-        name = self.tables.name
-        table = FlatBuffer(self.data, name=name).table_at(int(self.tables.positions[row]), _DEPTH)
-        return SnapshotInfo(
-            id=self.id(row),
-            parent_id=self.parent_id(row),
-            flushed_at=table.timestamp(2),
-            message=table.string(3),
-            metadata=decode_metadata(table.optional_tables(4), name=name),
-            pruned_ancestor_tx_logs=tuple(table.optional_structs(5, _ID_SIZE) or ()),
-        )
-
-
 def _same(info: SnapshotInfo) -> SnapshotInfo:
     return info
-
-
-def _refuse_cycles(parents: npt.NDArray[np.int64], tables: TableVector) -> None:
-    """Follow all parents at once, doubling the distance each time."""
-    ahead = parents
-    for _ in range(len(parents).bit_length() + 1):
-        alive = ahead >= 0
-        if not alive.any():
-            return
-        ahead = np.where(alive, ahead[ahead], _NO_PARENT)
-    tables.fail("a snapshot is its own ancestor")
 
 
 class SnapshotTable:
@@ -166,7 +54,7 @@ class SnapshotTable:
 
     __slots__ = ("_columns", "_fresh")
 
-    def __init__(self, columns: _Columns | None, fresh: dict[bytes, SnapshotInfo]) -> None:
+    def __init__(self, columns: SnapshotColumns | None, fresh: dict[bytes, SnapshotInfo]) -> None:
         # Use `from_infos`; `fresh` is what is not in `columns`, or replaces a row of it.
         self._columns = columns
         self._fresh = fresh
@@ -179,7 +67,7 @@ class SnapshotTable:
     @classmethod
     def from_tables(cls, data: bytes, positions: npt.NDArray[np.int64], *, name: str) -> SnapshotTable:
         """A table over the SnapshotInfo tables at these positions of a buffer; raises `Corrupt`."""
-        return cls(_Columns.read(data, positions, name), {})
+        return cls(SnapshotColumns.read(data, positions, name), {})
 
     def get(self, snapshot_id: bytes) -> SnapshotInfo | None:
         """What is known about a snapshot, None if it is not in the table."""
@@ -202,6 +90,16 @@ class SnapshotTable:
 
         Ends at the root, and at a parent that is not in the table.
         """
+        columns = self._columns
+        for entry in self._walk(snapshot_id):
+            if isinstance(entry, int):
+                assert columns is not None
+                yield partial(columns.info, entry)
+            else:
+                yield partial(_same, entry)
+
+    def _walk(self, snapshot_id: bytes) -> Iterator[int | SnapshotInfo]:
+        """A snapshot and its ancestors: rows of the encoded ones, others as they are."""
         columns, fresh = self._columns, self._fresh
         parents = [] if columns is None else columns.parents.tolist()
         replaced = set() if columns is None else {columns.row(key) for key in fresh}
@@ -212,19 +110,40 @@ class SnapshotTable:
                 # By id until an encoded row is met, whose ancestors are found by row.
                 info = None if current is None else fresh.get(current)
                 if info is not None:
-                    yield partial(_same, info)
+                    yield info
                     current = info.parent_id
                     continue
                 row = -1 if columns is None or current is None else columns.row(current)
                 if row < 0:
                     return
             assert columns is not None
-            yield partial(columns.info, row)
+            yield row
             row = parents[row]
             if row < 0:
                 return
             if row in replaced:
                 current, row = columns.id(row), -1
+
+    def ancestry(self, snapshot_id: bytes) -> Iterator[SnapshotInfo]:
+        """A snapshot and its ancestors, newest first, decoded in blocks.
+
+        Ends at the root, and at a parent that is not in the table.
+        """
+        waiting: list[int | SnapshotInfo] = []
+        size = _FIRST_BLOCK
+        for entry in self._walk(snapshot_id):
+            waiting.append(entry)
+            if len(waiting) >= size:
+                yield from self._decoded(waiting)
+                waiting = []
+                size = min(4 * size, _LARGEST_BLOCK)
+        yield from self._decoded(waiting)
+
+    def _decoded(self, entries: list[int | SnapshotInfo]) -> Iterator[SnapshotInfo]:
+        rows = [entry for entry in entries if isinstance(entry, int)]
+        decoded = iter([] if self._columns is None else self._columns.infos(rows))
+        for entry in entries:
+            yield next(decoded) if isinstance(entry, int) else entry
 
     def added(self, info: SnapshotInfo) -> SnapshotTable:
         """A table with one more snapshot, which replaces one with the same id."""
@@ -232,16 +151,14 @@ class SnapshotTable:
 
     def ids(self) -> list[bytes]:
         """All ids, in order."""
-        old = (
-            [] if self._columns is None else [self._columns.id(row) for row in range(len(self._columns.ids))]
-        )
+        old = [] if self._columns is None else self._columns.all_ids()
         return sorted({*old, *self._fresh})
 
     def at_row(self, row: int) -> bytes:
         """The id in a row of the file that the table was read from; raises `Corrupt` if there is none."""
         columns = self._columns
         if columns is None or not 0 <= row < len(columns.ids):
-            name = "" if columns is None else columns.tables.name
+            name = "" if columns is None else columns.name
             raise Corrupt(
                 f"a ref points to row {row} of the snapshots, which does not exist", object_name=name
             )
@@ -260,10 +177,11 @@ class SnapshotTable:
         return len(self._columns.ids) + sum(self._columns.row(id) < 0 for id in self._fresh)
 
     def __iter__(self) -> Iterator[SnapshotInfo]:
-        for snapshot_id in self.ids():
-            info = self.get(snapshot_id)
-            assert info is not None
-            yield info
+        columns, found = self._columns, self._fresh
+        if columns is not None:
+            found = {info.id: info for info in columns.infos(range(len(columns)))} | found
+        for snapshot_id in sorted(found):
+            yield found[snapshot_id]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SnapshotTable):
@@ -299,12 +217,12 @@ class EncodedSnapshots:
     ----------
     vector
         For the field ``Repo.snapshots``.
-    ids
-        Ids by row.
+    columns
+        The same rows over that vector.
     """
 
     vector: flat.Prebuilt
-    ids: npt.NDArray[np.bytes_]
+    columns: SnapshotColumns
 
     def row(self, snapshot_id: bytes) -> int:
         """The row of a snapshot.
@@ -314,14 +232,22 @@ class EncodedSnapshots:
         FormatError
             It is not in the table.
         """
-        wanted = np.array(snapshot_id, _ID_TYPE)
-        at = int(np.searchsorted(self.ids, wanted))
-        if len(snapshot_id) != _ID_SIZE or at == len(self.ids) or self.ids[at] != wanted:
-            raise FormatError(
-                f"snapshot {base32.encode(snapshot_id)} is not in the repository",
-                kind=ErrorKind.SERIALIZATION,
-            )
-        return at
+        return _row(self.columns.ids, snapshot_id)
+
+    def table(self) -> SnapshotTable:
+        """The table, backed by the vector: to encode it again costs little."""
+        return SnapshotTable(self.columns, {})
+
+
+def _row(ids: npt.NDArray[np.bytes_], snapshot_id: bytes) -> int:
+    wanted = np.array(snapshot_id, ID_TYPE)
+    at = int(ids.searchsorted(wanted))
+    if len(snapshot_id) != ID_SIZE or at == len(ids) or ids[at] != wanted:
+        raise FormatError(
+            f"snapshot {base32.encode(snapshot_id)} is not in the repository",
+            kind=ErrorKind.SERIALIZATION,
+        )
+    return at
 
 
 def _info_table(info: SnapshotInfo, parent: int) -> flat.Table:
@@ -336,39 +262,70 @@ def _info_table(info: SnapshotInfo, parent: int) -> flat.Table:
     )
 
 
-def _encode(columns: _Columns | None, fresh: dict[bytes, SnapshotInfo]) -> EncodedSnapshots:
+def _encode(columns: SnapshotColumns | None, fresh: dict[bytes, SnapshotInfo]) -> EncodedSnapshots:
     """Copy the encoded rows as one block, with new parent rows, and write the others."""
-    start, block = _copyable(columns)
-    if columns is None or not block:
+    if columns is None or len(columns) < MIN_COPIED or not columns.stretch().worth_copying():
         if columns is not None:
-            fresh = {info.id: info for info in map(columns.info, range(len(columns.ids)))} | fresh
-        ids = np.array(sorted(fresh), _ID_TYPE)
-        return EncodedSnapshots(join_tables(b"", np.full(len(ids), -1), _fresh_tables(fresh, ids)), ids)
+            fresh = {info.id: info for info in columns.infos(range(len(columns)))} | fresh
+        ids = np.array(sorted(fresh), ID_TYPE)
+        tables, parents = _fresh_tables(fresh, ids)
+        joined = join_tables(b"", np.full(len(ids), -1, np.int64), tables)
+        slots = TableVector(joined.vector.data, joined.positions, "").field_positions(_PARENT_SLOT, 4)
+        return _encoded(joined, ids, parents, slots)
+    return _spliced(columns, fresh)
+
+
+def _spliced(columns: SnapshotColumns, fresh: dict[bytes, SnapshotInfo]) -> EncodedSnapshots:
+    extent = columns.stretch()
+    start = extent.aligned_start
+    block = bytearray(columns.data[start : extent.stop])
     ids, new_rows, kept = _merge_ids(columns, fresh)
-    parents = np.where(columns.parents < 0, _NO_PARENT, new_rows[columns.parents])
-    slots = columns.tables.field_positions(_PARENT_SLOT, 4)
+    moved = np.where(columns.parents < 0, NO_PARENT, new_rows[columns.parents])
     # An absent parent reads as row 0; any other row needs a new table.
-    rewritten = kept & (slots < 0) & (parents != 0)
-    fresh = fresh | {info.id: info for info in map(columns.info, np.flatnonzero(rewritten).tolist())}
-    kept &= ~rewritten
+    rewritten = kept & (columns.parent_slots < 0) & (moved != 0)
+    if rewritten.any():
+        fresh = fresh | {info.id: info for info in columns.infos(np.flatnonzero(rewritten).tolist())}
+        kept &= ~rewritten
+    patched = kept & (columns.parent_slots >= 0)
+    _store_i32(block, columns.parent_slots[patched] - start, moved[patched])
+    tables, new_parents = _fresh_tables(fresh, ids)
     inside = np.full(len(ids), -1, np.int64)
-    inside[new_rows[kept]] = columns.tables.positions[kept] - start
-    patched = kept & (slots >= 0)
-    _store_i32(block, slots[patched] - start, parents[patched])
-    return EncodedSnapshots(join_tables(block, inside, _fresh_tables(fresh, ids)), ids)
+    inside[new_rows[kept]] = columns.positions[kept] - start
+    joined = join_tables(block, inside, tables, int(extent.used * kept.sum() / len(kept)))
+    is_new = inside < 0
+    parents, slots = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+    parents[new_rows[kept]] = moved[kept]
+    parents[is_new] = new_parents
+    shift = joined.extent.start - start
+    slots[new_rows[kept]] = np.where(columns.parent_slots[kept] < 0, -1, columns.parent_slots[kept] + shift)
+    new_vector = TableVector(joined.vector.data, joined.positions[is_new], "")
+    slots[is_new] = new_vector.field_positions(_PARENT_SLOT, 4)
+    return _encoded(joined, ids, parents, slots)
 
 
-def _fresh_tables(fresh: dict[bytes, SnapshotInfo], ids: npt.NDArray[np.bytes_]) -> list[flat.Table]:
-    """Tables of the infos that are written anew, in id order."""
-    rows = EncodedSnapshots(flat.Prebuilt(b"", 0), ids)
-    return [
-        _info_table(info, _NO_PARENT if info.parent_id is None else rows.row(info.parent_id))
-        for _, info in sorted(fresh.items())
-    ]
+def _encoded(
+    joined: JoinedTables,
+    ids: npt.NDArray[np.bytes_],
+    parents: npt.NDArray[np.int64],
+    slots: npt.NDArray[np.int64],
+) -> EncodedSnapshots:
+    columns = SnapshotColumns(
+        joined.vector.data, REPO_KEY, joined.positions, slots, ids, parents, None, joined.extent
+    )
+    return EncodedSnapshots(joined.vector, columns)
+
+
+def _fresh_tables(
+    fresh: dict[bytes, SnapshotInfo], ids: npt.NDArray[np.bytes_]
+) -> tuple[list[flat.Table], npt.NDArray[np.int64]]:
+    """Tables of the infos that are written anew, in id order, and the rows of their parents."""
+    infos = [info for _, info in sorted(fresh.items())]
+    parents = [NO_PARENT if info.parent_id is None else _row(ids, info.parent_id) for info in infos]
+    return list(map(_info_table, infos, parents)), np.array(parents, np.int64)
 
 
 def _merge_ids(
-    columns: _Columns, fresh: dict[bytes, SnapshotInfo]
+    columns: SnapshotColumns, fresh: dict[bytes, SnapshotInfo]
 ) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """All ids in order; the new row of each old row; and which old rows are not replaced."""
     old = columns.ids if columns.order is None else columns.ids[columns.order]
@@ -380,8 +337,8 @@ def _merge_ids(
             added.append(snapshot_id)
         else:
             kept[row] = False
-    at = np.searchsorted(old, np.array(added, _ID_TYPE))
-    ids = np.insert(old, at, np.array(added, _ID_TYPE))
+    at = np.searchsorted(old, np.array(added, ID_TYPE))
+    ids = np.insert(old, at, np.array(added, ID_TYPE))
     ranks = np.arange(len(old))
     new_ranks = ranks + np.searchsorted(at, ranks, side="right")
     if columns.order is None:
@@ -391,16 +348,10 @@ def _merge_ids(
     return ids, new_rows, kept
 
 
-def _copyable(columns: _Columns | None) -> tuple[int, bytearray]:
-    """A copy of the stretch that has the encoded rows, and where it starts; empty: none."""
-    if columns is None or len(columns.ids) < MIN_COPIED:
-        return 0, bytearray()
-    extent = columns.tables.extent(_INFO_SHAPE)
-    if not extent.worth_copying():
-        return 0, bytearray()
-    return extent.aligned_start, bytearray(columns.data[extent.aligned_start : extent.stop])
-
-
 def _store_i32(block: bytearray, positions: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> None:
+    if not (positions & 3).any():
+        words = np.frombuffer(block, "<i4", len(block) >> 2)
+        words[positions >> 2] = values
+        return
     octets = np.frombuffer(block, np.uint8)
     octets[positions[:, None] + np.arange(4)] = values.astype("<i4")[:, None].view(np.uint8)

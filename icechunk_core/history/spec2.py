@@ -35,7 +35,7 @@ from icechunk_core.format.repo_info import (
     Update,
     UpdateKind,
     decode_repo_info,
-    encode_repo_info,
+    encode_and_keep,
 )
 from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.history.interface import Decide, History, OnSynced
@@ -251,7 +251,7 @@ class RepoObjectHistory(History):
             now = self._clock.now_us()
             backup = layout.backup_name("repo", now, self._ids.object_id())
             new = record_update(decided, kind, now, backup, self._settings.updates_per_page)
-            data = encode_repo_info(new, level=self._settings.compression_level)
+            data, new = encode_and_keep(new, level=self._settings.compression_level)
             await self._back_up(state, backup, unsynced, on_synced)
             unsynced = []
             tries.since_us = tries.since_us or now

@@ -1,0 +1,229 @@
+"""The encoded snapshots of a repo info file, as columns (FORMAT.md, section 6.5, table SnapshotInfo)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from attrs import define, field, frozen
+
+from icechunk_core.format import flexbuffers
+from icechunk_core.format._flat_columns import (
+    BYTES,
+    STRING,
+    Extent,
+    InlineField,
+    Shape,
+    SubTables,
+    TableVector,
+    VectorField,
+)
+from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
+
+__all__ = ["ID_SIZE", "ID_TYPE", "NO_PARENT", "SnapshotColumns", "SnapshotInfo", "decode_metadata"]
+
+ID_SIZE = 12
+ID_TYPE = "S12"
+NO_PARENT = -1
+_DEPTH = 2
+# Fewer rows than this are decoded faster one by one.
+_MIN_BATCH = 16
+
+METADATA_SHAPE: Shape = {0: STRING, 1: BYTES}
+INFO_SHAPE: Shape = {
+    0: InlineField(ID_SIZE),
+    1: InlineField(4),
+    2: InlineField(8),
+    3: STRING,
+    4: SubTables(METADATA_SHAPE),
+    5: VectorField(ID_SIZE),
+}
+_PARENT_SLOT = 1
+
+
+@frozen
+class SnapshotInfo:
+    """What the repo info says about one snapshot.
+
+    Attributes
+    ----------
+    id, parent_id
+        Raw ids; the root has no parent.
+    flushed_at
+        Commit time in µs since 1970.
+    message
+        Commit message.
+    metadata
+        JSON values by name.
+    pruned_ancestor_tx_logs
+        Ids of the transaction logs of ancestors that were removed, oldest first.
+    """
+
+    id: bytes
+    parent_id: bytes | None
+    flushed_at: int
+    message: str
+    metadata: dict[str, Any] = field(factory=dict)
+    pruned_ancestor_tx_logs: tuple[bytes, ...] = ()
+
+
+def decode_metadata(tables: list[FlatTable] | None, *, name: str) -> dict[str, Any]:
+    """The values of a vector of MetadataItem in FlexBuffers encoding."""
+    return {table.string(0): flexbuffers.decode(table.byte_vector(1), name=name) for table in tables or ()}
+
+
+@define(eq=False)
+class SnapshotColumns:
+    """Snapshot infos in the encoded form, rows in file order.
+
+    Attributes
+    ----------
+    data, name
+        The buffer with the tables, and what errors call it.
+    positions
+        Where each row's table starts.
+    parent_slots
+        Where each row keeps the row of its parent; -1 where that field is absent, which means row 0.
+    ids, parents
+        The ids, and the rows of the parents; `NO_PARENT` for roots.
+    order
+        Rows in id order; None if they are already.
+    extent
+        The stretch of the buffer with all tables, if it is known.
+    """
+
+    data: bytes
+    name: str
+    positions: npt.NDArray[np.int64]
+    parent_slots: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.bytes_]
+    parents: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64] | None = None
+    extent: Extent | None = None
+
+    @classmethod
+    def read(cls, data: bytes, positions: npt.NDArray[np.int64], name: str) -> SnapshotColumns:
+        """Look at the tables at these positions of an untrusted buffer; raises `Corrupt`."""
+        tables = TableVector(data, positions, name)
+        ids = np.ascontiguousarray(tables.structs(0, ID_SIZE)).view(ID_TYPE)[:, 0]
+        slots = tables.field_positions(_PARENT_SLOT, 4)
+        parents = tables.scalars(_PARENT_SLOT, "<i4").astype(np.int64)
+        if np.any((parents < NO_PARENT) | (parents >= len(ids))):
+            tables.fail("parent of a snapshot outside the list")
+        _refuse_cycles(parents, tables)
+        order = None
+        if np.any(ids[1:] <= ids[:-1]):
+            order = np.argsort(ids, kind="stable")
+            ordered = ids[order]
+            if np.any(ordered[1:] == ordered[:-1]):
+                tables.fail("a snapshot is listed twice")
+        return cls(data, name, positions, slots, ids, parents, order)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row(self, snapshot_id: bytes) -> int:
+        """The row of a snapshot, -1 if it is not there."""
+        wanted = np.array(snapshot_id, ID_TYPE)
+        at = int(self.ids.searchsorted(wanted, sorter=self.order))
+        if at == len(self.ids):
+            return -1
+        row = at if self.order is None else int(self.order[at])
+        return row if self.id(row) == snapshot_id else -1
+
+    def id(self, row: int) -> bytes:
+        """The id in a row. numpy strips trailing NULs of bytes, which ids may have."""
+        return bytes(self.ids[row]).ljust(ID_SIZE, b"\0")
+
+    def all_ids(self) -> list[bytes]:
+        """The ids of all rows."""
+        return _split_ids(self.ids)
+
+    def parent_id(self, row: int) -> bytes | None:
+        """The id of a row's parent."""
+        parent = int(self.parents[row])
+        return None if parent < 0 else self.id(parent)
+
+    def info(self, row: int) -> SnapshotInfo:
+        """One row as a value; `Corrupt` if it is damaged."""
+        table = FlatBuffer(self.data, name=self.name).table_at(int(self.positions[row]), _DEPTH)
+        return SnapshotInfo(
+            id=self.id(row),
+            parent_id=self.parent_id(row),
+            flushed_at=table.timestamp(2),
+            message=table.string(3),
+            metadata=decode_metadata(table.optional_tables(4), name=self.name),
+            pruned_ancestor_tx_logs=tuple(table.optional_structs(5, ID_SIZE) or ()),
+        )
+
+    def infos(self, rows: Sequence[int]) -> list[SnapshotInfo]:
+        """Some rows as values, decoded together; `Corrupt` if one is damaged."""
+        if len(rows) < _MIN_BATCH:
+            return [self.info(row) for row in rows]
+        chosen = np.asarray(rows, dtype=np.int64)
+        tables = TableVector(self.data, self.positions[chosen], self.name)
+        parents = self.parents[chosen]
+        columns = (
+            _split_ids(self.ids[chosen]),
+            [
+                None if is_root else parent
+                for is_root, parent in zip((parents < 0).tolist(), _split_ids(self.ids[parents]), strict=True)
+            ],
+            tables.timestamps(2),
+            tables.required_strings(3),
+            _metadata_of(tables),
+            _pruned_logs_of(tables),
+        )
+        return list(map(SnapshotInfo, *columns))
+
+    def stretch(self) -> Extent:
+        """The stretch of the buffer that all tables occupy; remembered."""
+        if self.extent is None:
+            self.extent = TableVector(self.data, self.positions, self.name).extent(INFO_SHAPE)
+        return self.extent
+
+
+def _split_ids(ids: npt.NDArray[np.bytes_]) -> list[bytes]:
+    packed = ids.tobytes()
+    return [packed[at : at + ID_SIZE] for at in range(0, len(packed), ID_SIZE)]
+
+
+def _metadata_of(tables: TableVector) -> list[dict[str, Any]]:
+    items, counts = tables.subtables(4)
+    if not len(items):
+        return [{} for _ in counts]
+    pairs = zip(items.required_strings(0), items.octet_strings(1), strict=True)
+    result: list[dict[str, Any]] = []
+    for count in counts:
+        own: dict[str, Any] = {}
+        for _ in range(count):
+            key, value = next(pairs)
+            if value is None:
+                items.fail("required field 1 is absent")
+            own[key] = flexbuffers.decode(value, name=tables.name)
+        result.append(own)
+    return result
+
+
+def _pruned_logs_of(tables: TableVector) -> list[tuple[bytes, ...]]:
+    starts, counts = tables.spans(5, ID_SIZE)
+    if not counts.any():
+        return [()] * len(counts)
+    data = tables.data
+    return [
+        tuple([data[at : at + ID_SIZE] for at in range(start, start + count * ID_SIZE, ID_SIZE)])
+        for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+    ]
+
+
+def _refuse_cycles(parents: npt.NDArray[np.int64], tables: TableVector) -> None:
+    """Follow all parents at once, doubling the distance each time."""
+    ahead = parents
+    for _ in range(len(parents).bit_length() + 1):
+        alive = ahead >= 0
+        if not alive.any():
+            return
+        ahead = np.where(alive, ahead[ahead], NO_PARENT)
+    tables.fail("a snapshot is its own ancestor")
