@@ -14,6 +14,7 @@ from icechunk_core.clock import Clock, SystemClock
 from icechunk_core.contract import (
     Buffer,
     ByteRange,
+    Capabilities,
     Condition,
     DeleteResult,
     ObjectInfo,
@@ -25,6 +26,7 @@ from icechunk_core.contract.errors import Closed, ReadOnly, StorageError
 from icechunk_core.errors import ErrorKind
 from icechunk_core.ids import IdSource, SystemIds
 from icechunk_core.plugins import open_storage
+from icechunk_http import _capabilities
 from icechunk_http._config import HttpConfig, RedirectConfig
 from icechunk_http._errors import from_status
 from icechunk_http._requests import LeadsElsewhere, Requests
@@ -130,6 +132,10 @@ class RedirectStorage:
         return self._config.base_url.partition("?")[0]
 
     # --- operations
+
+    @hookimpl
+    def capabilities(self) -> Capabilities:
+        return _capabilities.REDIRECT
 
     @hookimpl
     async def get_range(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -190,5 +191,6 @@ def _credentials(config: HttpConfig) -> dict[str, str]:
     if config.bearer_token is not None:
         headers["Authorization"] = f"Bearer {config.bearer_token}"
     if config.username is not None:
-        headers["Authorization"] = aiohttp.BasicAuth(config.username, config.password or "", "utf-8").encode()
+        pair = f"{config.username}:{config.password or ''}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
     return headers

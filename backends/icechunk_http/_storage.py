@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from icechunk_core.clock import Clock, SystemClock, datetime_from_us
 from icechunk_core.contract import (
     Buffer,
     ByteRange,
+    Capabilities,
     Condition,
     DeleteResult,
     ObjectInfo,
@@ -30,6 +32,7 @@ from icechunk_core.contract.errors import (
 )
 from icechunk_core.contract.keys import check_key
 from icechunk_core.ids import IdSource, SystemIds
+from icechunk_http import _capabilities
 from icechunk_http._answers import (
     check_version,
     condition_header,
@@ -60,15 +63,25 @@ class _SuffixRefused(Exception):
 class HttpStorage:
     """Files below one address."""
 
-    def __init__(self, config: HttpConfig, clock: Clock | None = None, ids: IdSource | None = None) -> None:
+    def __init__(
+        self,
+        config: HttpConfig,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         config = with_opts(config)
         self._clock = clock or SystemClock()
         self._base = config.base_url + "/"
         self._forbidden_is_missing = config.forbidden_is_missing
-        self._requests = Requests(config, self._clock, ids or SystemIds())
+        self._requests = Requests(config, self._clock, ids or SystemIds(), sleep)
         self._closed = False
 
     # --- reading
+
+    @hookimpl
+    def capabilities(self) -> Capabilities:
+        return _capabilities.HTTP
 
     @hookimpl
     async def get_range(

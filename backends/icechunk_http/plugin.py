@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote
 
-from icechunk_core.contract import BackendSpec, Capabilities, hookimpl
+from icechunk_core.contract import BackendSpec, hookimpl
+from icechunk_http import _capabilities
 from icechunk_http._config import HttpConfig, RedirectConfig
 
 if TYPE_CHECKING:
@@ -46,21 +47,12 @@ def _make_redirect(config: RedirectConfig) -> RedirectStorage:
 
 @hookimpl
 def icechunk_backends() -> Iterable[BackendSpec]:
-    # Declared here and not where aiohttp is imported: a plugin says what it offers without its SDK.
-    reading = Capabilities(
-        list=False,
-        ordered_list=False,
-        may_suspend=True,
-        fork_safe=True,
-        read_only=True,
-        unique_versions=False,
-    )
     return [
         BackendSpec(
             name="http",
             schemes=("http", "https"),
             config=HttpConfig,
-            capabilities=reading,
+            capabilities=_capabilities.HTTP,
             factory=_make_http,
             options_from_url=_http_from_url,
             install_hint=_INSTALL,
@@ -69,9 +61,7 @@ def icechunk_backends() -> Iterable[BackendSpec]:
             name="redirect",
             schemes=("redirect",),
             config=RedirectConfig,
-            capabilities=Capabilities(
-                may_suspend=True, fork_safe=True, read_only=True, unique_versions=False
-            ),
+            capabilities=_capabilities.REDIRECT,
             factory=_make_redirect,
             options_from_url=_redirect_from_url,
             install_hint=_INSTALL,

@@ -50,7 +50,7 @@ class WebServer:
     ----------
     script
         Asked first for an answer; ``None`` means the file.
-    etag, last_modified, ranges, allow_head
+    etag, last_modified, ranges, conditions, allow_head
         What the server knows.
     """
 
@@ -61,6 +61,7 @@ class WebServer:
     etag: Callable[[bytes], str | None] = lambda data: f'"{hashlib.sha256(data).hexdigest()[:16]}"'
     last_modified: bool = True
     ranges: bool = True
+    conditions: bool = True
     allow_head: bool = True
 
     def answer(self, request: Request) -> Answer:
@@ -82,7 +83,7 @@ class WebServer:
         if self.last_modified:
             headers["Last-Modified"] = email.utils.formatdate(path.stat().st_mtime, usegmt=True)
         wanted = request.headers.get("if-match")
-        if wanted is not None and wanted != etag:
+        if self.conditions and wanted is not None and wanted != etag:
             return Answer(412, headers)
         asked = request.headers.get("range")
         if self.ranges and asked is not None:
@@ -132,10 +133,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Quiet: clients that hang up are part of the tests."""
+
+
 @contextmanager
 def _running(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:  # type: ignore[arg-type]
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), handler) as server:  # type: ignore[arg-type]
         thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02))
         thread.start()
         try:

@@ -1,0 +1,1 @@
+"""Tests of HTTP storage, on real servers of this machine."""
