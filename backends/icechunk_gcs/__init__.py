@@ -1,0 +1,27 @@
+"""Google Cloud Storage, and servers that speak its protocol.
+
+What it keeps to, and where:
+
+* A version is a generation: the server counts it up with every write of any object, so that no
+  two writes share one. Conditional puts are its preconditions, checked where the object is kept;
+  creating is "generation 0" (`_requests`).
+* Bytes, size, generation, times and metadata of a read come from one answer (`_replies`).
+* Objects are uploaded in one request, with their checksum; very large ones in a resumable upload
+  (`_operations`).
+* Requests, which cannot block, go over `aiohttp` (`_lean`), or, when that is switched off, over
+  the Google client's own `requests` session in worker threads (`_session`). Listing, deleting, copying and
+  resumable uploads are Google's client, in threads (`_operations`). Both sign with the same
+  tokens, renewed once however many requests wait for them (`_tokens`).
+* Every failure has one meaning, found in one table (`_errors`), and one policy of repetition: full
+  jitter, a limit of tries and a total deadline (`_retry`). A conditional put whose first answer
+  got lost is never reported as a lost race.
+* A cancelled put is waited for, shortly, so that it does not land behind the caller's back (`_threads`).
+* A client is used from any number of threads and event loops. A forked child makes connections
+  of its own (`_client`).
+
+Limits:
+
+* One object can be written about once a second; more is answered with 429, which is waited for.
+* Objects above the limit of one request are written in resumable uploads. Google holds their
+  conditions; fake-gcs-server ignores them.
+"""

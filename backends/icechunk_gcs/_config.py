@@ -1,0 +1,144 @@
+"""Configuration of storage on Google Cloud Storage."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from icechunk_core.contract.credentials import AnyGcsCredential
+from icechunk_core.contract.keys import check_key
+from icechunk_core.errors import InvalidKey, StorageConfigError
+
+__all__ = ["GcsConfig"]
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+
+
+def _bucket(value: Any) -> str:
+    if not isinstance(value, str) or not _BUCKET.fullmatch(value):
+        raise StorageConfigError(
+            "the option 'bucket' must be the name of a bucket (3 or more small letters, digits, '-', '_', "
+            f"'.'), not {value!r}; write gs://bucket/prefix"
+        )
+    return value
+
+
+def _prefix(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise StorageConfigError(f"the option 'prefix' must be text, not a {type(value).__name__}")
+    prefix = value.strip("/")
+    try:
+        return check_key(prefix) if prefix else ""
+    except InvalidKey as error:
+        raise StorageConfigError(f"the option 'prefix': {error.message}") from None
+
+
+def _endpoint(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    text = str(value).rstrip("/")
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or parts.query or parts.username:
+        raise StorageConfigError("the option 'endpoint_url' must be a URL such as http://127.0.0.1:4443")
+    return parts.geturl()
+
+
+def _emulator() -> str | None:
+    return _endpoint(os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
+def _positive(instance: object, attribute: Any, value: float) -> None:
+    if not value > 0:
+        raise StorageConfigError(f"the option {attribute.name!r} must be greater than 0, not {value!r}")
+
+
+@frozen
+class GcsConfig:
+    """Which bucket to open, and how.
+
+    Attributes
+    ----------
+    bucket, prefix
+        Where the objects are; without a prefix, the whole bucket.
+    endpoint_url
+        Another server than Google's, such as an emulator's; by default the environment's
+        ``STORAGE_EMULATOR_HOST``. Over plain ``http://`` no credentials of the environment are sent.
+    allow_http
+        Accept an ``http://`` address that is not of this machine.
+    credentials
+        How to authenticate; the next six are other ways to say it. Default: the environment's
+        application default credentials.
+    anonymous
+        Do not sign requests, for public buckets.
+    from_env
+        Take credentials from the environment, which is the default.
+    service_account_file, service_account_key
+        A service account's JSON file, or its text.
+    application_credentials
+        An application default credentials file.
+    bearer_token
+        An OAuth token, used until it expires.
+    user_project
+        The project that pays for requests (buckets where the requester pays).
+    storage_class
+        Of new objects; default is the bucket's.
+    kms_key_name
+        Cloud KMS key for new objects; default is the bucket's.
+    headers, read_headers, write_headers
+        Extra HTTP headers for all requests, those that read, and those that write.
+    config
+        Options under the names of Icechunk's own GCS client (``google_base_url``, …).
+    concurrency
+        Requests at the same time, also the number of connections and worker threads.
+    connect_timeout, timeout
+        Seconds to wait for a connection, and for the next bytes on one.
+    deadline
+        Seconds after which an operation gives up, all repetitions included.
+    max_tries
+        How often a request is sent that fails for a passing reason.
+    resumable_from
+        Objects of this many bytes or more are uploaded in several requests. Conditional puts,
+        unless they are larger than 256 MiB, take one request.
+    lean
+        Send plain reads and writes over aiohttp instead of Google's client, at a fraction of
+        the time per request.
+    read_only
+        Refuse all writes.
+    """
+
+    bucket: str = field(converter=_bucket)
+    prefix: str = field(default="", converter=_prefix)
+    endpoint_url: str | None = field(factory=_emulator, converter=_endpoint, metadata={"endpoint": True})
+    allow_http: bool = False
+    credentials: AnyGcsCredential | None = None
+    anonymous: bool = False
+    from_env: bool = False
+    service_account_file: str | None = None
+    service_account_key: str | None = field(default=None, repr=False)
+    application_credentials: str | None = None
+    bearer_token: str | None = field(default=None, repr=False)
+    user_project: str | None = None
+    storage_class: str | None = None
+    kms_key_name: str | None = None
+    headers: dict[str, str] | None = field(default=None, repr=False)
+    read_headers: dict[str, str] | None = field(default=None, repr=False)
+    write_headers: dict[str, str] | None = field(default=None, repr=False)
+    config: dict[str, str] | None = field(default=None, repr=False)
+    concurrency: int = field(default=32, validator=_positive)
+    connect_timeout: float = field(default=5.0, validator=_positive)
+    timeout: float = field(default=30.0, validator=_positive)
+    deadline: float = field(default=120.0, validator=_positive)
+    max_tries: int = field(default=8, validator=_positive)
+    resumable_from: int = field(default=64 << 20, validator=_positive)
+    lean: bool = True
+    read_only: bool = False

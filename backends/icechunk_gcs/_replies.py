@@ -1,0 +1,143 @@
+"""What the server's answers to plain reads and writes mean: values, made without I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from attrs import field, frozen
+
+from icechunk_core.contract import ByteRange, ObjectInfo, Version, resolve_range
+from icechunk_core.contract.errors import Unavailable
+
+__all__ = [
+    "Reply",
+    "incomplete",
+    "info_from_json",
+    "json_object",
+    "read_reply",
+    "size_from_head",
+    "told_by_headers",
+    "version_from_upload",
+]
+
+_METADATA = "x-goog-meta-"
+
+
+@frozen
+class Reply:
+    """One HTTP answer; the names of its headers are looked up in any case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def incomplete(reply: Reply) -> bool:
+    """Whether an answer lacks what Google's always has (some emulators')."""
+    return "x-goog-generation" not in reply.headers or "last-modified" not in reply.headers
+
+
+def told_by_headers(key: str, reply: Reply, size: int) -> ObjectInfo:
+    """The object that the headers of a read describe.
+
+    ``size`` is the whole object's.
+    """
+    headers = reply.headers
+    metadata = {
+        name.lower()[len(_METADATA) :]: value
+        for name, value in headers.items()
+        if name[:12].lower() == _METADATA
+    }
+    return ObjectInfo(
+        key,
+        size,
+        Version(headers["x-goog-generation"]),
+        parsedate_to_datetime(headers["last-modified"]).replace(tzinfo=UTC),
+        metadata,
+        headers.get("etag", "").strip('"') or None,
+    )
+
+
+def read_reply(key: str, byte_range: ByteRange, reply: Reply) -> tuple[bytes, int]:
+    """The bytes that were asked for, and the size of the whole object.
+
+    Raises
+    ------
+    InvalidRange
+        If the server ignored the range (it may, for an empty object) and it does not fit.
+    Unavailable
+        If the answer contradicts itself.
+    """
+    if reply.status == 206:
+        total = reply.headers.get("content-range", "").rpartition("/")[2]
+        if not total.isdigit():
+            raise Unavailable(f"object {key!r}: the server sent a part without saying of how much", key=key)
+        size = int(total)
+        start, end = resolve_range(byte_range, size, key=key)
+        if len(reply.body) != end - start:
+            raise Unavailable(
+                f"object {key!r}: {len(reply.body)} bytes came of {end - start} that were asked for", key=key
+            )
+        return reply.body, size
+    size = len(reply.body)
+    if byte_range is None:
+        return reply.body, size
+    start, end = resolve_range(byte_range, size, key=key)
+    return reply.body[start:end], size
+
+
+def size_from_head(reply: Reply) -> int:
+    """The object's size as stored, from the answer to a HEAD."""
+    return int(reply.headers.get("x-goog-stored-content-length") or reply.headers.get("content-length") or 0)
+
+
+def version_from_upload(key: str, body: bytes) -> Version:
+    """The generation that a finished upload made.
+
+    Raises
+    ------
+    Unavailable
+        If the answer does not say; the object was written.
+    """
+    try:
+        return Version(str(int(json.loads(body)["generation"])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unavailable(
+            f"object {key!r} was written, but the server did not say which generation it is", key=key
+        ) from error
+
+
+def json_object(key: str, body: bytes) -> Mapping[str, Any]:
+    """An entry of the JSON protocol.
+
+    Raises
+    ------
+    Unavailable
+        If it is none.
+    """
+    try:
+        item = json.loads(body)
+    except ValueError:
+        item = None
+    if not isinstance(item, dict) or "generation" not in item or "updated" not in item:
+        raise Unavailable(f"object {key!r}: the server's answer does not describe it", key=key)
+    return item
+
+
+def info_from_json(key: str, item: Mapping[str, Any]) -> ObjectInfo:
+    """The object that an entry of the JSON protocol describes.
+
+    Times are cut to seconds, which is what the headers of reads tell.
+    """
+    updated = datetime.fromisoformat(str(item["updated"])).astimezone(UTC).replace(microsecond=0)
+    return ObjectInfo(
+        key,
+        int(item.get("size", 0)),
+        Version(str(item["generation"])),
+        updated,
+        dict(item.get("metadata") or {}),
+    )
