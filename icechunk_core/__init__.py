@@ -92,7 +92,14 @@ from icechunk_core.format.configuration import (
     VirtualChunkContainer,
 )
 from icechunk_core.logs import initialize_logs, set_logs_filter, shutdown_telemetry
-from icechunk_core.maintenance import ChunkStorageStats, GCSummary, Progress, VerifyReport
+from icechunk_core.maintenance import (
+    ChunkStorageStats,
+    GCSummary,
+    PackStats,
+    Progress,
+    RepackSummary,
+    VerifyReport,
+)
 from icechunk_core.repository import (
     AncestryGraph,
     Attribution,
@@ -192,10 +199,12 @@ __all__ = [
     "ObjectStoreConfig",
     "OutcomeUnknown",
     "PackConfig",
+    "PackStats",
     "Progress",
     "ReadOnlyError",
     "RebaseFailedError",
     "RefNotFoundError",
+    "RepackSummary",
     "RepoAvailability",
     "RepoStatus",
     "RepoUpdateRetryConfig",

@@ -10,10 +10,12 @@ from icechunk_core.maintenance.expiry import expire_snapshots
 from icechunk_core.maintenance.garbage_collection import collect_garbage
 from icechunk_core.maintenance.limits import GCLimits, ReadLimits
 from icechunk_core.maintenance.migrating import migrate
-from icechunk_core.maintenance.progress import OnProgress, Progress
+from icechunk_core.maintenance.pack_usage import pack_usage
+from icechunk_core.maintenance.progress import OnProgress, Progress, Reporter
+from icechunk_core.maintenance.repacking import repack
 from icechunk_core.maintenance.rewriting import rewrite_manifests
 from icechunk_core.maintenance.statistics import chunk_storage
-from icechunk_core.maintenance.values import ChunkStorageStats, GCSummary
+from icechunk_core.maintenance.values import ChunkStorageStats, GCSummary, PackStats, RepackSummary
 from icechunk_core.maintenance.verification import Orphans, Problem, ProblemKind, VerifyReport
 from icechunk_core.maintenance.verifying import verify
 
@@ -23,15 +25,20 @@ __all__ = [
     "GCSummary",
     "OnProgress",
     "Orphans",
+    "PackStats",
     "Problem",
     "ProblemKind",
     "Progress",
     "ReadLimits",
+    "RepackSummary",
+    "Reporter",
     "VerifyReport",
     "chunk_storage",
     "collect_garbage",
     "expire_snapshots",
     "migrate",
+    "pack_usage",
+    "repack",
     "rewrite_manifests",
     "verify",
 ]

@@ -13,10 +13,11 @@ from icechunk_core.maintenance.progress import OnProgress, Reporter
 from icechunk_core.session.commit import CommitKind, commit
 from icechunk_core.session.state import SessionState
 
-__all__ = ["rewrite_manifests"]
+__all__ = ["COMMIT_METHODS", "rewrite_manifests"]
 
 _RESERVED = "__icechunk"
-_METHODS = {"new_commit": CommitKind.COMMIT, "amend": CommitKind.AMEND}
+COMMIT_METHODS = {"new_commit": CommitKind.COMMIT, "amend": CommitKind.AMEND}
+"""What becomes of the branch's latest commit: it gets a child, or it is replaced."""
 _UNCUT = (1 << 32) - 1
 
 
@@ -42,7 +43,7 @@ async def rewrite_manifests(
     ConflictError
         Somebody else committed to the branch meanwhile.
     """
-    kind = _METHODS.get(commit_method)
+    kind = COMMIT_METHODS.get(commit_method)
     if kind is None:
         raise InvalidInputError(f"invalid commit method: {commit_method!r}; expected 'new_commit' or 'amend'")
     library = {**metadata.get(_RESERVED, {}), "splitting_config": _splitting(state.context.config)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from attrs import AttrsInstance, field, fields, frozen
+from attrs import AttrsInstance, evolve, field, fields, frozen
 
-__all__ = ["ChunkStorageStats", "GCSummary"]
+__all__ = ["ChunkStorageStats", "GCSummary", "PackStats", "RepackSummary"]
 
 
 def _lines(value: AttrsInstance) -> list[tuple[str, str]]:
@@ -101,6 +101,70 @@ class ChunkStorageStats:
             self.virtual_bytes + other.virtual_bytes,
             self.inlined_bytes + other.inlined_bytes,
         )
+
+    def __repr__(self) -> str:
+        return _text(self)
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
+
+@frozen(repr=False)
+class PackStats:
+    """How well the repository's chunk objects are used: packs, and chunks with an object of their own.
+
+    Attributes
+    ----------
+    objects, bytes
+        Objects of which branches and tags need at least a part, and their size.
+    live_bytes
+        What is needed of them. What several versions share counts once.
+    dead_bytes
+        The rest. Garbage collection cannot delete it, `repack` can set it free.
+    unused_objects, unused_bytes
+        Objects of which nothing is needed: garbage, or work that is not committed yet.
+    """
+
+    objects: int = 0
+    bytes: int = 0
+    live_bytes: int = 0
+    dead_bytes: int = 0
+    unused_objects: int = 0
+    unused_bytes: int = 0
+
+    def __repr__(self) -> str:
+        return _text(self)
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
+
+@frozen(repr=False)
+class RepackSummary:
+    """What repacking did, or with ``dry_run`` would do.
+
+    Attributes
+    ----------
+    packs
+        Sparse objects that the branch's latest version does not need any more.
+    chunks, bytes_copied
+        What was copied out of them.
+    dead_bytes
+        Bytes of them that nothing needed. They are free, together with what was copied, once no
+        other version needs the objects and garbage was collected.
+    snapshot_id
+        The commit; ``None`` if there was nothing to do.
+    """
+
+    packs: int = 0
+    chunks: int = 0
+    bytes_copied: int = 0
+    dead_bytes: int = 0
+    snapshot_id: str | None = None
+
+    def committed_as(self, snapshot_id: str) -> RepackSummary:
+        """The same with a commit."""
+        return evolve(self, snapshot_id=snapshot_id)
 
     def __repr__(self) -> str:
         return _text(self)

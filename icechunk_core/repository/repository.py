@@ -16,6 +16,7 @@ from icechunk_core.repository.checking import CheckingPart
 from icechunk_core.repository.display import html_of, text_of
 from icechunk_core.repository.inspection import InspectionPart
 from icechunk_core.repository.maintenance_methods import MaintenancePart
+from icechunk_core.repository.pack_methods import PacksPart
 from icechunk_core.repository.past import HistoryPart
 from icechunk_core.repository.refs import RefsPart
 from icechunk_core.repository.sessions import SessionsPart
@@ -30,7 +31,7 @@ _opener = blocking_opener(as_storage)
 
 
 class Repository(
-    RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart, MaintenancePart, CheckingPart
+    RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart, MaintenancePart, PacksPart, CheckingPart
 ):
     """A versioned Zarr hierarchy on a storage: branches, tags, history, and sessions to read and write.
 

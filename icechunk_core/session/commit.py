@@ -311,6 +311,8 @@ async def _prepare_array(state: SessionState, plan: ArrayPlan) -> PreparedArray:
     result = build_splits(plan, old)
     manifests, files, keys = list(result.kept), [], []
     for refs in result.new:
+        if state.relocation is not None:
+            refs = state.relocation.applied(refs)  # noqa: PLW2901
         manifest = Manifest(context.ids.object_id(), {plan.node_id: refs})
         key, info = await context.assets.write_manifest(manifest)
         manifests.append(ManifestRef(manifest.id, refs.extents()))

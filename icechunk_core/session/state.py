@@ -23,6 +23,7 @@ from icechunk_core.session.chunk_reader import ArrayRefs
 from icechunk_core.session.chunks import SessionChunks
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.transaction.change_set import ChangeSet
+from icechunk_core.transaction.relocation import Relocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,9 @@ class SessionState(SessionChunks):
     in_doubt
         Snapshots of these very changes whose publication had an unknown outcome.
     rewrite_manifests
-        Whether the commit writes the manifests of all arrays anew.
+        Whether the commit writes the manifests of all arrays anew, or the ids of those arrays.
+    relocation
+        Where chunks are now whose bytes were copied; manifests written anew say so.
     """
 
     context: RepositoryContext
@@ -69,7 +72,8 @@ class SessionState(SessionChunks):
     lock: threading.RLock = field(factory=threading.RLock, init=False)
     prepared: dict[bytes, Any] = field(factory=dict, init=False)
     in_doubt: list[Snapshot] = field(factory=list, init=False)
-    rewrite_manifests: bool = field(default=False, init=False)
+    rewrite_manifests: bool | frozenset[bytes] = field(default=False, init=False)
+    relocation: Relocation | None = field(default=None, init=False)
     fork_base: Snapshot | None = field(default=None, init=False)
     facade: Callable[[], Any] | None = field(default=None, init=False)
     _busy: bool = field(default=False, init=False)

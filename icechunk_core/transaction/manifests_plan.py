@@ -8,6 +8,7 @@ columns of the new manifests. Arrays that are not in the plan keep their manifes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 import numpy as np
@@ -97,7 +98,7 @@ def plan_manifests(
     base: NodeTable,
     grid_of: GridOf = uncut_grid,
     *,
-    rewrite: bool = False,
+    rewrite: bool | AbstractSet[bytes] = False,
 ) -> list[ArrayPlan]:
     """Plans for all arrays that were made or whose metadata or chunks changed, in the order of their ids.
 
@@ -106,23 +107,29 @@ def plan_manifests(
     grid_of
         How each array is cut into manifests.
     rewrite
-        Plan every array as if all of it had changed (rewriting of manifests).
+        Plan every array, or those with these ids, as if all of it had changed.
 
     Raises
     ------
     SessionStateError
         If chunks of an array were changed that neither the base nor the session has.
     """
-    arrays = changes.nodes("/", base) if rewrite else _changed_arrays(changes, base)
+    if isinstance(rewrite, bool):
+        chosen: AbstractSet[bytes] = frozenset()
+        arrays = {n.id: n for n in (changes.nodes("/", base) if rewrite else _changed_arrays(changes, base))}
+    else:
+        chosen = rewrite
+        arrays = {node.id: node for node in _changed_arrays(changes, base)}
+        arrays |= {node.id: node for node in changes.nodes("/", base) if node.id in rewrite}
     return [
         _plan_array(
             node,
             node.array,
             changes.chunk_changes(node.id),
             grid_of(node.path, node.array),
-            rewrite,
+            rewrite is True or node.id in chosen,
         )
-        for node in sorted(arrays, key=lambda node: node.id)
+        for _, node in sorted(arrays.items())
         if node.array is not None
     ]
 
