@@ -175,6 +175,10 @@ class FlatTable:
         """Whether the slot is present."""
         return self._find(slot, 0) >= 0
 
+    def place_of(self, slot: int) -> int:
+        """Where in the buffer the slot's inline data is, -1 if absent."""
+        return self._find(slot, 0)
+
     # --- scalars ---
 
     def u8(self, slot: int, default: int = 0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -32,6 +33,7 @@ _STEP = 4 * 2**20
 
 _COMPRESSION_ZSTD = 1
 _MAX_LEVEL = 22
+_KEPT_LEVEL = 9  # higher ones need up to hundreds of megabytes
 _FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 _MAX_BLOCK = 128 * 1024
 _BLOCK_RAW, _BLOCK_RLE, _BLOCK_COMPRESSED = 0, 1, 2
@@ -44,6 +46,26 @@ class FileType(IntEnum):
     MANIFEST = 2
     TRANSACTION_LOG = 4
     REPO_INFO = 6
+
+
+class _Contexts(threading.local):
+    """This thread's zstd contexts: to make one takes longer than to compress a small file with it."""
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+        self._compressors: dict[int, zstandard.ZstdCompressor] = {}
+
+    def compressor(self, level: int) -> zstandard.ZstdCompressor:
+        """A compressor for a level. High levels need much memory, which is not kept."""
+        found = self._compressors.get(level)
+        if found is None:
+            found = zstandard.ZstdCompressor(level=level)
+            if level <= _KEPT_LEVEL:
+                self._compressors[level] = found
+        return found
+
+
+_contexts = _Contexts()
 
 
 @frozen
@@ -88,7 +110,7 @@ def seal(file_type: FileType, payload: BytesLike, *, spec_version: int, level: i
             kind=ErrorKind.SERIALIZATION,
         )
     header = MAGIC + IMPLEMENTATION_NAME + bytes((spec_version, file_type, _COMPRESSION_ZSTD))
-    return header + zstandard.ZstdCompressor(level=min(level, _MAX_LEVEL)).compress(payload)
+    return header + _contexts.compressor(min(level, _MAX_LEVEL)).compress(payload)
 
 
 def unseal(
@@ -170,7 +192,7 @@ def _decompress(frame: memoryview, limit: int, name: str) -> bytes:
         raise Corrupt(f"declares {declared} bytes but holds at most {most}", object_name=name)
     if most <= limit:
         # One pass into a buffer of known bounded size: no window is allocated, whatever the header claims.
-        payload = zstandard.ZstdDecompressor().decompress(frame, max_output_size=max(most, 1))
+        payload = _contexts.decompressor.decompress(frame, max_output_size=max(most, 1))
     else:
         payload = _decompress_in_steps(frame, limit, name)
     if declared not in (-1, len(payload)):

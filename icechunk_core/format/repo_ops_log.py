@@ -348,11 +348,13 @@ class UpdateLog(Sequence[Update]):
         extent = None if encoded is None else encoded.stretch()
         if encoded is None or extent is None:
             updates = list(map(_update_table, self))
-            return EncodedUpdates(join_tables(b"", np.full(len(updates), -1, np.int64), updates))
+            joined = join_tables(b"", np.full(len(updates), -1, np.int64), updates)
+            return EncodedUpdates(joined, self[0])
         start = extent.aligned_start
         fresh = list(map(_update_table, self._fresh))
         inside = np.concatenate([np.full(len(fresh), -1, np.int64), encoded.positions - start])
-        return EncodedUpdates(join_tables(encoded.data[start : extent.stop], inside, fresh, extent.used))
+        joined = join_tables(encoded.data[start : extent.stop], inside, fresh, extent.used)
+        return EncodedUpdates(joined, self[0])
 
 
 class EncodedUpdates:
@@ -364,13 +366,16 @@ class EncodedUpdates:
         For the field ``Repo.latest_updates``.
     """
 
-    __slots__ = ("_joined", "vector")
+    __slots__ = ("_joined", "_newest", "vector")
 
-    def __init__(self, joined: JoinedTables) -> None:
+    def __init__(self, joined: JoinedTables, newest: Update) -> None:
         self._joined = joined
+        self._newest = newest
         self.vector = joined.vector
 
     def log(self) -> UpdateLog:
         """The log, backed by the vector: to encode it again costs little."""
         joined = self._joined
-        return UpdateLog((), _Encoded(joined.vector.data, joined.positions, REPO_KEY, joined.extent))
+        encoded = _Encoded(joined.vector.data, joined.positions, REPO_KEY, joined.extent)
+        # The newest entry changes once more with the next update, which then need not decode it.
+        return UpdateLog([self._newest], encoded.part(1, len(joined.positions)))

@@ -15,6 +15,7 @@ from icechunk_core.errors import Corrupt, FormatError
 from icechunk_core.format import _flat_builder as flat
 from icechunk_core.format import base32, flexbuffers
 from icechunk_core.format._flat_columns import MIN_COPIED, JoinedTables, TableVector, join_tables
+from icechunk_core.format._flat_reader import FlatBuffer
 from icechunk_core.format._snapshot_columns import (
     ID_SIZE,
     ID_TYPE,
@@ -270,7 +271,7 @@ def _encode(columns: SnapshotColumns | None, fresh: dict[bytes, SnapshotInfo]) -
         ids = np.array(sorted(fresh), ID_TYPE)
         tables, parents = _fresh_tables(fresh, ids)
         joined = join_tables(b"", np.full(len(ids), -1, np.int64), tables)
-        slots = TableVector(joined.vector.data, joined.positions, "").field_positions(_PARENT_SLOT, 4)
+        slots = _parent_slots(joined.vector.data, joined.positions)
         return _encoded(joined, ids, parents, slots)
     return _spliced(columns, fresh)
 
@@ -298,9 +299,17 @@ def _spliced(columns: SnapshotColumns, fresh: dict[bytes, SnapshotInfo]) -> Enco
     parents[is_new] = new_parents
     shift = joined.extent.start - start
     slots[new_rows[kept]] = np.where(columns.parent_slots[kept] < 0, -1, columns.parent_slots[kept] + shift)
-    new_vector = TableVector(joined.vector.data, joined.positions[is_new], "")
-    slots[is_new] = new_vector.field_positions(_PARENT_SLOT, 4)
+    slots[is_new] = _parent_slots(joined.vector.data, joined.positions[is_new])
     return _encoded(joined, ids, parents, slots)
+
+
+def _parent_slots(data: bytes, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where tables that were just written keep their parents' rows."""
+    if len(positions) < MIN_COPIED:
+        buffer = FlatBuffer(data, name=REPO_KEY)
+        found = [buffer.table_at(position).place_of(_PARENT_SLOT) for position in positions.tolist()]
+        return np.array(found, np.int64)
+    return TableVector(data, positions, REPO_KEY).field_positions(_PARENT_SLOT, 4)
 
 
 def _encoded(

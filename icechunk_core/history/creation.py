@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from icechunk_core.assets.conditional import conditional_put
 from icechunk_core.assets.manager import AssetManager
 from icechunk_core.clock import Clock
@@ -19,21 +21,40 @@ from icechunk_core.format.refs_v1 import encode_ref
 from icechunk_core.format.repo_info import decode_repo_info, encode_repo_info
 from icechunk_core.format.snapshot import initial_snapshot
 from icechunk_core.format.transaction_log import empty_log
+from icechunk_core.history.spec2 import RepoState
 from icechunk_core.ids import IdSource
 from icechunk_core.transaction.repo_updates import initial_repo_info
 
-__all__ = ["create_repository_files", "detect_spec_version"]
+__all__ = ["FoundRepository", "create_repository_files", "detect_spec_version", "find_repository"]
 
 _MAIN_KEY = layout.branch_key("main")
 
 
+@frozen
+class FoundRepository:
+    """A repository at a location: its spec version and, in spec 2, its repo object as it was read."""
+
+    spec_version: int
+    state: RepoState | None = None
+
+
+async def find_repository(storage: Storage) -> FoundRepository | None:
+    """The repository at this location; ``None`` if there is none."""
+    try:
+        data, about = await storage.get_range_hook(layout.REPO_KEY, None, None)
+    except NotFound:
+        return FoundRepository(1) if await storage.exists(_MAIN_KEY) else None
+    raw = bytes(data)
+    info = decode_repo_info(raw, name=layout.REPO_KEY)
+    if about.version is None or info.spec_version < 2:
+        return FoundRepository(info.spec_version)
+    return FoundRepository(info.spec_version, RepoState(info, raw, about.version))
+
+
 async def detect_spec_version(storage: Storage) -> int | None:
     """The spec version of the repository at this location; ``None`` if there is none."""
-    try:
-        data, _ = await storage.get_range_hook(layout.REPO_KEY, None, None)
-    except NotFound:
-        return 1 if await storage.exists(_MAIN_KEY) else None
-    return decode_repo_info(bytes(data), name=layout.REPO_KEY).spec_version
+    found = await find_repository(storage)
+    return None if found is None else found.spec_version
 
 
 async def create_repository_files(

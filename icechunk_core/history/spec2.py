@@ -73,6 +73,10 @@ class RepoObjectHistory(History):
 
     # --- reading
 
+    def adopt(self, state: RepoState) -> None:
+        """Know the repo object as somebody has just read it; it is not decoded again while it is the same."""
+        self._last = state
+
     async def fetch(self) -> RepoState:
         """Read the repo object; it is decoded only if it changed."""
         data, about = await self._storage.get_range_hook(layout.REPO_KEY, None, None)

@@ -25,7 +25,12 @@ from icechunk_core.format.config_codec import (
     encode_config_yaml,
 )
 from icechunk_core.format.configuration import RepositoryConfig
-from icechunk_core.history.creation import create_repository_files, detect_spec_version
+from icechunk_core.history import RepoObjectHistory
+from icechunk_core.history.creation import (
+    create_repository_files,
+    detect_spec_version,
+    find_repository,
+)
 from icechunk_core.ids import IdSource, SystemIds
 from icechunk_core.session.context import RepositoryContext
 
@@ -112,36 +117,30 @@ async def open_context(
     RepositoryNotFoundError
         If there is none at this location.
     """
-    spec_version = await detect_spec_version(storage)
-    if spec_version is None:
+    found = await find_repository(storage)
+    if found is None:
         raise RepositoryNotFoundError(
             f"there is no repository at {storage!r}; create one with Repository.create, or check the location"
         )
-    context = RepositoryContext(
-        storage,
-        RepositoryConfig.default(),
-        spec_version,
-        authorized=authorized,
-        clock=clock,
-        ids=ids,
-        packs=packs,
-    )
-    stored = decode_config(await context.history.stored_config(), spec_version)
-    if stored is None and config is None:
-        return context
+    clock, ids = clock or SystemClock(), ids or SystemIds()
+
+    def context_with(config: RepositoryConfig) -> RepositoryContext:
+        return RepositoryContext(
+            storage, config, found.spec_version, authorized=authorized, clock=clock, ids=ids, packs=packs
+        )
+
+    if found.state is not None:
+        document = found.state.info.config
+    else:
+        document = await context_with(RepositoryConfig.default()).history.stored_config()
     merged = RepositoryConfig.default()
-    for layer in (stored, config):
+    for layer in (decode_config(document, found.spec_version), config):
         if layer is not None:
             merged = merged.merge(layer)
-    return RepositoryContext(
-        storage,
-        merged,
-        spec_version,
-        authorized=authorized,
-        clock=context.clock,
-        ids=context.ids,
-        packs=context.packs,
-    )
+    context = context_with(merged)
+    if found.state is not None and isinstance(context.history, RepoObjectHistory):
+        context.history.adopt(found.state)
+    return context
 
 
 def reopened(

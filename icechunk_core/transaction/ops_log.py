@@ -31,7 +31,7 @@ def record_update(
     if old:
         now_us = max(now_us, old[0].updated_at + 1)
     new = Update(kind=kind, updated_at=now_us, backup_path=None)
-    changed = (new, *(evolve(update, backup_path=backup_name) for update in old[:1]))
+    changed = (new, evolve(old[0], backup_path=backup_name)) if old else (new,)
     # A sum, not unpacking: slices and sums of logs are not decoded, however long they are.
     candidates: UpdateLog = changed + old[1:]
     for position in range(max(page_size, 1), len(candidates)):
