@@ -94,6 +94,7 @@ from icechunk_core.format.configuration import (
 from icechunk_core.logs import initialize_logs, set_logs_filter, shutdown_telemetry
 from icechunk_core.maintenance import (
     ChunkStorageStats,
+    CopySummary,
     GCSummary,
     PackStats,
     Progress,
@@ -172,6 +173,7 @@ __all__ = [
     "ConflictError",
     "ConflictSolver",
     "ConflictType",
+    "CopySummary",
     "Credentials",
     "Diff",
     "ErrorKind",

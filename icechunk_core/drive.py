@@ -29,6 +29,7 @@ __all__ = [
     "LoopLocal",
     "blocking",
     "blocking_iterator",
+    "blocking_on_loop",
     "blocking_opener",
     "gather",
     "in_background",
@@ -302,6 +303,17 @@ def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     def twin(*args: P.args, **kwargs: P.kwargs) -> T:
         may_suspend: bool = args[0]._may_suspend  # type: ignore[attr-defined]
         return run(function(*args, **kwargs), may_suspend=may_suspend)
+
+    _name_twin(twin, function)
+    return twin
+
+
+def blocking_on_loop(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """As `blocking`, for methods that also use another storage than the object's: that may suspend."""
+
+    @functools.wraps(function)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(function(*args, **kwargs), may_suspend=True)
 
     _name_twin(twin, function)
     return twin

@@ -1,11 +1,12 @@
 """Keeping a repository in shape: expiry, garbage collection, statistics, rewriting, migration,
-verification.
+verification, copies.
 
 What is to be done is decided by pure functions of `icechunk_core.transaction`; the functions
 here read what those need and carry the decisions out. All of them are bounded in memory and
 in concurrent requests, and report what they do to a callback.
 """
 
+from icechunk_core.maintenance.copying import CopySummary
 from icechunk_core.maintenance.expiry import expire_snapshots
 from icechunk_core.maintenance.garbage_collection import collect_garbage
 from icechunk_core.maintenance.limits import GCLimits, ReadLimits
@@ -21,6 +22,7 @@ from icechunk_core.maintenance.verifying import verify
 
 __all__ = [
     "ChunkStorageStats",
+    "CopySummary",
     "GCLimits",
     "GCSummary",
     "OnProgress",

@@ -13,6 +13,7 @@ from icechunk_core.history.creation import detect_spec_version
 from icechunk_core.repository import opening
 from icechunk_core.repository.attribution import Attribution
 from icechunk_core.repository.checking import CheckingPart
+from icechunk_core.repository.copying import CopyingPart
 from icechunk_core.repository.display import html_of, text_of
 from icechunk_core.repository.inspection import InspectionPart
 from icechunk_core.repository.maintenance_methods import MaintenancePart
@@ -31,7 +32,15 @@ _opener = blocking_opener(as_storage)
 
 
 class Repository(
-    RefsPart, HistoryPart, SessionsPart, StatusPart, InspectionPart, MaintenancePart, PacksPart, CheckingPart
+    RefsPart,
+    HistoryPart,
+    SessionsPart,
+    StatusPart,
+    InspectionPart,
+    MaintenancePart,
+    PacksPart,
+    CheckingPart,
+    CopyingPart,
 ):
     """A versioned Zarr hierarchy on a storage: branches, tags, history, and sessions to read and write.
 
