@@ -11,6 +11,7 @@ from icechunk_core.errors import (
     FormatError,
     InvalidInputError,
     ReadOnlyError,
+    RefNotFoundError,
     SnapshotNotFoundError,
 )
 from icechunk_core.format import base32
@@ -59,17 +60,26 @@ async def resolve(
     if snapshot_id is not None:
         return (await history.snapshot_info(snapshot_id_bytes(snapshot_id))).id
     assert branch is not None
-    tip = await history.branch(ref_name(branch))
     if as_of is None:
-        return tip
+        return await history.branch(ref_name(branch))
     limit = us_from_datetime(as_of)
-    async for info in history.ancestry(tip):
+    async for info in history.ancestry(await _tip_in_the_past(history, ref_name(branch))):
         if info.flushed_at <= limit:
             return info.id
     raise SnapshotNotFoundError(
         f"branch {branch!r} has no snapshot at or before {as_of.isoformat()}",
         kind=ErrorKind.NO_SNAPSHOT_AT_TIME,
     )
+
+
+async def _tip_in_the_past(history: History, branch: str) -> bytes:
+    """The branch's tip; spec 2 has another code there for one that is missing, as Icechunk."""
+    try:
+        return await history.branch(branch)
+    except RefNotFoundError as error:
+        if history.spec_version > 1:
+            error.kind = str(ErrorKind.BRANCH_NOT_FOUND)
+        raise
 
 
 async def diff(context: RepositoryContext, start: bytes, end: bytes) -> Diff:

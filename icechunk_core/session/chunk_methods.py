@@ -144,7 +144,7 @@ class ChunkMethods:
         IcechunkError
             If a function fails; its error is the cause.
         """
-        path, array = _writable_array(self._state, array_path)
+        path, array = _array_to_change(self._state, array_path)
         chunks = await _chunks(self._state, path)
         changes = plan_reindex(path, array.num_chunks, chunks, forward, backward)
         self._state.set_refs(array, path, changes)
@@ -169,7 +169,7 @@ class ChunkMethods:
             number of dimensions.
         """
         offset = [index(by) for by in chunk_offset]
-        path, array = _writable_array(self._state, array_path)
+        path, array = _array_to_change(self._state, array_path)
         if len(offset) != len(array.num_chunks):
             raise InvalidInputError(
                 f"the offset {offset} does not fit {path!r}, which has {len(array.num_chunks)} dimensions",
@@ -190,9 +190,8 @@ def _array(state: SessionState, path: str) -> ArrayRefs:
     raise InvalidInputError(f"{path!r} is a group and has no chunks", kind=ErrorKind.NOT_AN_ARRAY)
 
 
-def _writable_array(state: SessionState, array_path: str) -> tuple[str, ArrayRefs]:
+def _array_to_change(state: SessionState, array_path: str) -> tuple[str, ArrayRefs]:
     path = absolute_path(array_path)
-    state.check_writable()
     array = _array(state, path)
     require_regular_grid(path, array.node.user_data)
     return path, array

@@ -108,8 +108,8 @@ class SessionChunks:
         NodeNotFoundError, InvalidInputError
             If there is no array at ``path``, the coordinates are outside its grid, or ``data`` is empty.
         """
-        self.check_writable()
         array = self._writable_array(path, coords)
+        self.check_writable()
         size = len(data)
         if size == 0:
             raise InvalidInputError(
@@ -133,24 +133,25 @@ class SessionChunks:
         InvalidInputError
             If ``validate_container`` and no container covers the location, or as `write_chunk`.
         """
-        self.check_writable()
+        if validate_container:
+            self.context.virtual.require_container(ref.location)
         array = self._writable_array(path, coords)
+        self.check_writable()
         if ref.length == 0:
             raise InvalidInputError(
                 f"chunk {coords} of {path!r}: a virtual chunk cannot be empty",
                 kind=ErrorKind.ZERO_LENGTH_CHUNK,
             )
-        if validate_container:
-            self.context.virtual.require_container(ref.location)
         self._set_ref(array, path, coords, ref)
 
     async def delete_chunk(self, path: str, coords: tuple[int, ...]) -> None:
-        """Remove a chunk; nothing happens if there is none."""
-        self.check_writable()
+        """Remove a chunk; nothing happens if there is no array, or the chunk is outside of its grid.
+
+        Where there is no chunk that is a change, too: somebody wants fill values there, and who wrote
+        the chunk meanwhile has to know.
+        """
         array = self.array(path)
-        if array is None or not valid_coords(array.num_chunks, coords):
-            return
-        if await self.chunk_ref(path, coords) is not None:
+        if array is not None and valid_coords(array.num_chunks, coords):
             self._set_ref(array, path, coords, None)
 
     def _set_ref(self, array: ArrayRefs, path: str, coords: tuple[int, ...], ref: ChunkRef | None) -> None:
@@ -233,6 +234,8 @@ class SessionChunks:
         SessionStateError
             If another thread has changed the array's metadata or removed it meanwhile.
         """
+        if not changes:
+            return
         with self.lock:
             self.check_writable()
             if self.array(path) is not array:
@@ -241,8 +244,7 @@ class SessionChunks:
                 )
             for coords, ref in changes.items():
                 self.changes.set_chunk(array.node.id, coords, ref)
-            if changes:
-                self.forget_tries()
+            self.forget_tries()
 
     def absolute_location(self, location: str) -> str:
         """The URL of a virtual location, which may be relative to a container (``vcc://name/key``)."""

@@ -65,6 +65,11 @@ async def merge_states(state: SessionState, other: SessionState) -> None:
             "a rearrange session moves nodes and cannot be merged with others",
             kind=ErrorKind.REARRANGE_SESSION_ONLY,
         )
+    if state.is_fork and other.branch is not None:
+        raise SessionStateError(
+            "a session on a branch cannot be merged into a fork; merge the fork into the session",
+            kind=ErrorKind.MERGE_NOT_ALLOWED,
+        )
     if state is other:
         return
     with other.lock:

@@ -8,6 +8,7 @@ from icechunk_core.session.context import RepositoryContext
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.paths import absolute_path
 from icechunk_core.session.state import SessionState
+from icechunk_core.transaction.moves import check_move
 from icechunk_core.transaction.repo_updates import flag_enabled
 
 __all__ = ["move", "require_moves_enabled", "require_moves_supported"]
@@ -53,6 +54,7 @@ def move(state: SessionState, from_path: str, to_path: str) -> None:
     """
     source, target = absolute_path(from_path), absolute_path(to_path)
     require_moves_supported(state.context)
+    check_move(state.changes, state.base.nodes, source, target)
     if state.mode is SessionMode.READONLY:
         raise ReadOnlyError("this session is read-only; open one with Repository.rearrange_session(branch)")
     if state.mode is not SessionMode.REARRANGE:

@@ -55,7 +55,7 @@ async def rebase(state: SessionState, solver: ConflictSolver) -> None:
 
 
 async def _new_commits(state: SessionState) -> tuple[list[SnapshotInfo], bool]:
-    """Commits on the branch since the session's base, newest first, and whether that is among its ancestors."""
+    """Commits on the branch since the session's base, newest first; whether that is an ancestor."""
     history = state.context.history
     assert state.branch is not None
     try:
@@ -67,11 +67,12 @@ async def _new_commits(state: SessionState) -> tuple[list[SnapshotInfo], bool]:
         if info.id == state.base.id:
             return found, True
         found.append(info)
-    # The first snapshot has no log in spec 1, nor where that was migrated: there it is not known what changed.
+    # In spec 1, and where that was migrated, the first snapshot has no log: it is not known what changed.
     if await state.context.assets.transaction_log(found[-1].id) is None:
         raise ConflictError(
             f"branch {state.branch!r} was reset: its history no longer contains the snapshot "
-            f"{base32.encode(state.base.id)} that this session is based on. Open a new session and write again",
+            f"{base32.encode(state.base.id)} that this session is based on; open a new session and write "
+            "again",
             kind=ErrorKind.BRANCH_UPDATE_CONFLICT,
         )
     return found, False

@@ -253,6 +253,8 @@ class SessionState(SessionChunks):
     async def delete_node(self, path: str) -> None:
         """Delete an array, or a group with all below it; nothing happens if there is no node."""
         with self.lock:
+            if self.changes.node(path, self.base.nodes) is None:
+                return
             self.check_writable()
             self.changes.delete_node(path, self.base.nodes)
             self._changed()

@@ -21,13 +21,14 @@ from icechunk_core.errors import (
     InvalidInputError,
     InvalidRange,
     ReadOnlyError,
+    SessionStateError,
 )
 from icechunk_core.store import listing
 from icechunk_core.store.byte_ranges import KeyRange, as_request, reads_nothing, slice_value, to_byte_range
 from icechunk_core.store.chunk_iteration import ChunkIteration
 from icechunk_core.store.face import SESSION_FACE, StoreControl
 from icechunk_core.store.key_errors import naming_key
-from icechunk_core.store.keys import normalize_directory, parse_key
+from icechunk_core.store.keys import V2_NAMES, normalize_directory, parse_key
 from icechunk_core.store.partial_writes import parts_by_key, spliced
 from icechunk_core.store.session_protocol import Coords, StoreSession
 from icechunk_core.store.version_control import VersionControl, refuse_unknown
@@ -405,7 +406,12 @@ def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, BytesBu
             f"IcechunkStore.set(): `value` must be a Buffer instance. "
             f"Got an instance of {type(value)} instead."
         )
-    path, coords = parse_key(key)
+    try:
+        path, coords = parse_key(key)
+    except InvalidInputError as error:
+        if key.rpartition("/")[2] in V2_NAMES:
+            raise SessionStateError(str(error), kind=ErrorKind.UNIMPLEMENTED) from error
+        raise
     if coords is not None and len(value) == 0:
         raise InvalidInputError(
             f"zero-length chunk {key!r}: an encoded chunk has at least one byte; to make a chunk read as "

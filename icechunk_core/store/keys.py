@@ -22,6 +22,7 @@ from icechunk_core.errors import ErrorKind, InvalidInputError
 
 __all__ = [
     "METADATA_NAME",
+    "V2_NAMES",
     "chunk_key",
     "metadata_key",
     "node_path",

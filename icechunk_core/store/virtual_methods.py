@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icechunk_core.drive import blocking
-from icechunk_core.errors import ErrorKind, InvalidInputError
+from icechunk_core.errors import ErrorKind, SessionStateError
 from icechunk_core.store.keys import node_path, normalize_directory, parse_key
 from icechunk_core.store.virtual import (
     VirtualChunkSpec,
@@ -66,12 +66,14 @@ class VirtualRefMethods:
         ------
         InvalidInputError
             If the key is not that of a chunk in the array's grid, or the location is refused.
+        SessionStateError
+            ``not-allowed``: the key is that of metadata.
         """
         self._check_writable()
         path, coords = parse_key(key)
         if coords is None:
-            raise InvalidInputError(
-                f"{key!r} is metadata; only chunks can be virtual. Use set()", kind=ErrorKind.INVALID_KEY
+            raise SessionStateError(
+                f"{key!r} is metadata; only chunks can be virtual. Use set()", kind=ErrorKind.NOT_ALLOWED
             )
         await self._session.write_virtual_ref(
             path,

@@ -8,7 +8,7 @@ from icechunk_core.format.transaction_log import Move
 from icechunk_core.transaction.change_set import ChangeSet
 from icechunk_core.transaction.paths import parent
 
-__all__ = ["move_node"]
+__all__ = ["check_move", "move_node"]
 
 
 def move_node(changes: ChangeSet, base: NodeTable, source: str, target: str) -> None:
@@ -27,7 +27,7 @@ def move_node(changes: ChangeSet, base: NodeTable, source: str, target: str) -> 
         ``move-into-self-or-descendant``, ``move-destination-parent-missing``,
         ``move-destination-parent-not-group``.
     """
-    _check(changes, base, source, target)
+    check_move(changes, base, source, target)
     nodes = list(changes.nodes(source, base))
     renamed = [(node, target + node.path[len(source) :]) for node in nodes]
     leaving = {node.path for node in nodes}
@@ -44,7 +44,8 @@ def move_node(changes: ChangeSet, base: NodeTable, source: str, target: str) -> 
         _arrive(changes, base, node, path)
 
 
-def _check(changes: ChangeSet, base: NodeTable, source: str, target: str) -> None:
+def check_move(changes: ChangeSet, base: NodeTable, source: str, target: str) -> None:
+    """Raise what `move_node` raises, but about nodes below ``source``."""
     if changes.node(source, base) is None:
         raise NodeNotFoundError(f"there is no node to move at {source!r}")
     if source in (target, "/") or target.startswith(source + "/"):

@@ -21,6 +21,7 @@ from icechunk_core import (
     ReadOnlyError,
     Repository,
     S3Credentials,
+    SessionStateError,
     StorageConfig,
     StorageError,
     StoreConfig,
@@ -101,7 +102,9 @@ async def test_any_location_is_accepted(storage: StorageConfig, store: IcechunkS
 async def test_what_is_refused(store: IcechunkStore, call: Call) -> None:
     """Metadata keys, chunks outside the grid, missing arrays, other texts, read-only stores."""
     make_array(store)
-    for key, location in (("x/zarr.json", "s3://b/k"), ("x/c/9", "s3://b/k"), ("x/c/0", "no location")):
+    with pytest.raises(SessionStateError, match="metadata"):
+        await call(store, "set_virtual_ref", "x/zarr.json", "s3://b/k", offset=0, length=4)
+    for key, location in (("x/c/9", "s3://b/k"), ("x/c/0", "no location")):
         with pytest.raises(InvalidInputError):
             await call(store, "set_virtual_ref", key, location, offset=0, length=4)
     with pytest.raises(NodeNotFoundError):

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from zarr.core.buffer import default_buffer_prototype
 
-__all__ = ["contents", "feature_flags", "gc_counts", "is_accepted", "same_class", "stranded"]
+__all__ = [
+    "collect_garbage",
+    "contents",
+    "enum_name",
+    "existing_chunks",
+    "feature_flags",
+    "has_new_nodes",
+    "is_accepted",
+    "is_accepted_of_garbage",
+    "is_accepted_when_stranded",
+    "same_class",
+    "stranded",
+    "what_is_left",
+]
+
+
+def enum_name(value: Any) -> str:
+    """The name of a member of an enumeration, which is no `enum.Enum` on the peer's side."""
+    name = value.name if isinstance(value, Enum) else str(value).rpartition(".")[2]
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 def same_class(ours: BaseException, theirs: BaseException) -> bool:
@@ -19,59 +42,125 @@ def same_class(ours: BaseException, theirs: BaseException) -> bool:
     return type(theirs).__name__ in {cls.__name__ for cls in type(ours).__mro__}
 
 
-def is_accepted(ours: BaseException, theirs: BaseException) -> bool:
-    """Whether two different errors are as good."""
+def is_accepted(ours: BaseException | None, theirs: BaseException | None) -> bool:
+    """Whether two different outcomes are as good; ``None`` stands for success."""
     if type(theirs).__name__ == "PanicException":
         # A bug of the peer's; ours raises any error.
-        return True
-    kind, our_kind = (str(getattr(error, "kind", "")) for error in (theirs, ours))
-    # In spec 1, the peer says where the branch is that exists already.
-    if kind == our_kind == "branch-update-conflict":
-        return same_class(ours, theirs)
-    # Ours says first that the session is read-only or only moves nodes, the peer what is wrong with the
-    # arguments; and ours says of a store that it is the store.
-    if our_kind in ("read-only-store", "read-only-session", "rearrange-session-only"):
-        return True
-    # Ours says first that tags are switched off, the peer that there is no such snapshot.
-    if our_kind == "feature-flag-disabled":
-        return kind == "snapshot-not-found"
-    # Ours says first that the session cannot move anything, the peer what is wrong with the paths.
-    if our_kind == "non-rearrange-session":
-        return kind in ("node-not-found", "move-wont-overwrite") or kind.startswith("move-")
+        return ours is not None
+    kind, our_kind = (str(getattr(error, "kind", None)) for error in (theirs, ours))
+    # zarr wants a read-only store to refuse all that writes. The peer refuses deletions only where there
+    # is something to delete, and says that it is the session.
+    if our_kind == "read-only-store":
+        return theirs is None or kind == "read-only-session"
     return False
 
 
-def stranded(repo: Any, session: Any) -> bool:
-    """Whether the branch of a session no longer has the session's base in its history.
+def is_accepted_when_stranded(ours: str | None, theirs: str | None) -> bool:
+    """Whether rebases of a session whose branch was reset differ in an accepted way: kinds, "" for success.
 
-    Then a rebase of the peer succeeds, having compared the changes with nothing; ours refuses.
+    The peer looks for an array where it did not exist yet, and then has lost the session's changes; or it
+    drops without a word what was written to nodes that are gone. Where the first transaction log is
+    missing (spec 1), both refuse.
     """
+    if theirs == "conflicting-path-not-found":
+        return ours in ("", "rebase-failed")
+    if theirs == "object-not-found":
+        return ours == "branch-update-conflict"
+    return ours == "rebase-failed"
+
+
+def stranded(repo: Any, session: Any) -> bool:
+    """Whether the branch of a session no longer has the session's base in its history."""
     if session.read_only or session.branch not in repo.list_branches():
         return False
     return session.snapshot_id not in {info.id for info in repo.ancestry(branch=session.branch)}
 
 
-def gc_counts(summary: Any, leftovers: bool) -> dict[str, int]:
-    """The counts of a garbage collection that must agree.
+def collect_garbage(side: Any, limit: datetime, *, dry_run: bool) -> dict[str, int]:
+    """Collect garbage: the counts, which must be those of what is gone.
 
-    Manifests are not among them: ours keeps those of a snapshot that is too young to be deleted.
-    Chunks are not, nor bytes: ours writes small chunks of a session together and late,
-    so chunks that are written over before the commit never become objects.
-    Compressed sizes differ, too: the libraries of compression are not the same version.
-    After a commit that failed nothing is counted: the peer leaves the objects of some behind
-    (in a read-only repository, for one) where ours looks before it writes.
+    Bytes are not among what is compared: the libraries of compression are not the same version.
     """
-    if leftovers:
-        return {}
-    return {
+    before = objects(side.root)
+    summary = side.repo.garbage_collect(limit, dry_run=dry_run)
+    after = objects(side.root)
+    counts = {
         "snapshots": summary.snapshots_deleted,
-        "transaction logs": summary.transaction_logs_deleted,
+        "transactions": summary.transaction_logs_deleted,
+        "manifests": summary.manifests_deleted,
+        "chunks": summary.chunks_deleted,
     }
+    gone = {kind: before[kind].keys() - after[kind].keys() for kind in before}
+    if dry_run:
+        assert not any(gone.values())
+    else:
+        assert counts == {kind: len(names) for kind, names in gone.items()}
+        size = sum(before[kind][name] for kind, names in gone.items() for name in names)
+        assert summary.bytes_deleted == size
+    return counts
+
+
+def is_accepted_of_garbage(
+    ours: dict[str, int], theirs: dict[str, int], *, dry_run: bool, leftovers: bool, limit_is_now: bool
+) -> bool:
+    """Whether the counts of two collections differ in an accepted way: the peer deletes more.
+
+    The peer leaves more behind where a commit is refused by a read-only repository: ours looks before it
+    writes. And the peer deletes manifests of snapshots that are too young to be deleted, if these are in no
+    history (commits that lost a race, what forks start from); ours keeps them. A dry run of the peer's
+    leaves transaction logs out that it would delete: those that snapshots name which would be deleted, too.
+    """
+    history, files = ["snapshots", "transactions"], ["manifests", "chunks"]
+    if dry_run:
+        history.remove("transactions")
+    if leftovers:  # What is left then is compared (see `what_is_left`).
+        return all(ours[kind] <= theirs[kind] for kind in history)
+    return all(ours[kind] == theirs[kind] for kind in history) and all(
+        ours[kind] == theirs[kind] or (not limit_is_now and ours[kind] <= theirs[kind]) for kind in files
+    )
+
+
+def objects(root: Path) -> dict[str, dict[str, int]]:
+    """Names and sizes of a repository's objects, by kind."""
+    return {
+        kind: {entry.name: entry.stat().st_size for entry in os.scandir(root / kind)}
+        if (root / kind).is_dir()
+        else {}
+        for kind in ("snapshots", "transactions", "manifests", "chunks")
+    }
+
+
+def what_is_left(side: Any) -> dict[str, Any]:
+    """How many objects of each kind there are, and the sizes of chunks."""
+    found = objects(side.root)
+    return {kind: len(names) for kind, names in found.items()} | {"sizes": sorted(found["chunks"].values())}
+
+
+def has_new_nodes(session: Any) -> bool:
+    """Whether a session has made nodes: the peer's merge loses a fork's changes of these."""
+    made = session.status()
+    return bool(made.new_arrays or made.new_groups)
 
 
 def feature_flags(repo: Any) -> list[Any]:
     """All feature flags, by id: the peer gives them in the order of a hash table, another in each call."""
     return sorted(repo.feature_flags(), key=lambda flag: flag.id)
+
+
+def existing_chunks(session: Any, path: str) -> list[list[int]]:
+    """The coordinates of an array's chunks.
+
+    Of a session with changes the peer also lists chunks that the session deleted, and those that it
+    wrote over twice.
+    """
+
+    async def collect() -> set[tuple[int, ...]]:
+        return {tuple(coords) async for coords in session.chunk_coordinates(path)}
+
+    found = asyncio.run(collect())
+    return sorted(
+        list(at) for at in found if enum_name(session.chunk_type(path, list(at))) != "uninitialized"
+    )
 
 
 def contents(store: Any) -> dict[str, bytes]:

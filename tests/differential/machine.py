@@ -7,9 +7,10 @@ touched are compared, and in the end each side opens the other's repository.
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import tempfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.differential import actions
-from tests.differential.accepted import contents, feature_flags, gc_counts, stranded
-from tests.differential.sides import Failure, Pair, Side, enum_name, plain, tick, update
+from tests.differential.accepted import (
+    collect_garbage,
+    contents,
+    feature_flags,
+    has_new_nodes,
+    is_accepted_of_garbage,
+    is_accepted_when_stranded,
+    stranded,
+    what_is_left,
+)
+from tests.differential.sides import Failure, Pair, Side, enum_name, kinds_of, plain, tick, update
 from tests.interop.implementations import load_peer
 
 __all__ = ["DifferentialMachine"]
@@ -26,6 +36,7 @@ __all__ = ["DifferentialMachine"]
 SLOTS = st.sampled_from([0, 1, 2])
 BRANCHES = st.sampled_from(["main", "main", "main", "dev"])
 SNAPSHOTS = st.integers(0, 6)
+MICROSECONDS = st.sampled_from([-1, 0, 1])
 METADATA = st.none() | st.dictionaries(st.sampled_from(["k", "ü"]), st.integers(0, 9), max_size=2)
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -42,12 +53,12 @@ class DifferentialMachine(RuleBasedStateMachine):
         self.marks: list[datetime] = []
         self.born: dict[int, int] = {}
         self.number = 0
-        # Whether a commit failed: see `accepted.gc_counts`.
+        # Whether the peer left more behind: see `accepted.is_accepted_of_garbage`.
         self.leftovers = False
 
     def teardown(self) -> None:
         try:
-            if self.pair.ours.repo is not None and not self.pair.differ:
+            if self.pair.ours.repo is not None and not self.pair.broken:
                 self.compare_repositories()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -113,7 +124,7 @@ class DifferentialMachine(RuleBasedStateMachine):
         self, slot: int, solver: str | None, metadata: Any, allow_empty: bool, reopen: str | None
     ) -> None:
         """Commit, with rebasing or not."""
-        if not self.has(slot) or (solver and self.stranded(slot)):
+        if not self.has(slot) or (solver and self.rebase_if_stranded(slot, solver)):
             return
         message = self.message()
         self.end(
@@ -128,7 +139,7 @@ class DifferentialMachine(RuleBasedStateMachine):
     @rule(slot=SLOTS, metadata=METADATA, allow_empty=st.booleans())
     def amend(self, slot: int, metadata: Any, allow_empty: bool) -> None:
         """Replace the last commit."""
-        if not self.has(slot) or self.stranded(slot):
+        if not self.has(slot):
             return
         message = self.message()
         self.end(
@@ -143,10 +154,25 @@ class DifferentialMachine(RuleBasedStateMachine):
         message = self.message()
         self.end(slot, lambda side: side.sessions[slot].flush(message, metadata=metadata), "writable_session")
 
-    def stranded(self, slot: int) -> bool:
-        """Whether the branch was reset or amended since the session began (see `accepted.stranded`)."""
-        side = self.pair.ours
-        return stranded(side.repo, side.sessions[slot])
+    def rebase_if_stranded(self, slot: int, solver: str) -> bool:
+        """Rebase a session whose base is no longer in its branch's history; whether it did not survive.
+
+        Where the outcomes differ in an accepted way, the session ends on both sides.
+        """
+        ours = self.pair.ours
+        if not stranded(ours.repo, ours.sessions[slot]):
+            return False
+        self.pair.call(
+            lambda side: side.sessions[slot].rebase(actions.solver(side, solver)),
+            lambda one, other: is_accepted_when_stranded(*kinds_of(one, other)),
+        )
+        if self.pair.differ:
+            for side in self.pair.sides:
+                del side.sessions[slot]
+                side.forks.pop(slot, None)
+        else:
+            self.look(slot)
+        return self.pair.differ
 
     def message(self) -> str:
         """Another one for each commit."""
@@ -158,7 +184,6 @@ class DifferentialMachine(RuleBasedStateMachine):
         if not self.has(slot):
             return
         done = self.pair.new_snapshot(action)
-        self.leftovers = self.leftovers or not done
         self.look(slot)
         self.look_at_refs()
         if done:
@@ -170,21 +195,18 @@ class DifferentialMachine(RuleBasedStateMachine):
     @rule(slot=SLOTS, solver=actions.SOLVERS.filter(bool))
     def rebase(self, slot: int, solver: str) -> None:
         """Bring a session up to date."""
-        if self.has(slot) and not self.stranded(slot):
+        if self.has(slot) and not self.rebase_if_stranded(slot, solver):
             self.pair.call(lambda side: side.sessions[slot].rebase(actions.solver(side, solver)))
             self.look(slot)
 
     @rule(slot=SLOTS, others=st.lists(st.lists(actions.CHANGES, min_size=1, max_size=3), max_size=2))
     def fork_and_merge(self, slot: int, others: list[list[tuple[Any, ...]]]) -> None:
-        """Change forks of a session and merge them.
-
-        Not of a session with changes: the peer's merge loses a fork's changes of a node that is new there.
-        """
-        if not self.has(slot) or self.pair.ours.sessions[slot].has_uncommitted_changes:
+        """Change forks of a session, as other processes do, and merge them."""
+        if not self.has(slot) or has_new_nodes(self.pair.ours.sessions[slot]):
             return
 
         def fork(side: Side) -> None:
-            side.forks[slot] = [side.sessions[slot].fork() for _ in others]
+            side.forks[slot] = [pickle.loads(pickle.dumps(side.sessions[slot].fork())) for _ in others]
 
         if isinstance(self.pair.call(fork), Failure):
             return
@@ -202,19 +224,17 @@ class DifferentialMachine(RuleBasedStateMachine):
 
     @rule(
         action=st.sampled_from(["create_branch", "reset_branch", "create_tag"]),
-        name=st.sampled_from(["dev", "main", "v 1", "", "a/b"]),
+        name=st.sampled_from(["dev", "dev", "main", "v 1", "", "a/b"]),
         snapshot=SNAPSHOTS,
     )
     def set_ref(self, action: str, name: str, snapshot: int) -> None:
         """Create or reset a branch, or create a tag."""
-        if name in ("", "a/b") and self.spec_version == 1:
-            return  # Ours refuses the name at once; the peer looks first, or refuses what it has written.
         self.pair.call(lambda side: getattr(side.repo, action)(name, id_of(side, snapshot)))
         self.look_at_refs()
 
     @rule(
         action=st.sampled_from(["delete_branch", "delete_tag"]),
-        name=st.sampled_from(["dev", "main", "v 1", "none"]),
+        name=st.sampled_from(["dev", "dev", "main", "v 1", "", "none"]),
     )
     def delete_ref(self, action: str, name: str) -> None:
         """Delete a branch or a tag."""
@@ -252,6 +272,22 @@ class DifferentialMachine(RuleBasedStateMachine):
             lambda side: side.repo.diff(from_snapshot_id=id_of(side, start), to_snapshot_id=id_of(side, end))
         )
 
+    @rule(start=BRANCHES, end=st.sampled_from(["main", "dev", "v 1"]))
+    def diff_of_refs(self, start: str, end: str) -> None:
+        """The difference of what a branch and a branch or tag point to."""
+        to = {"to_tag" if end.startswith("v") else "to_branch": end}
+        self.pair.call(lambda side: side.repo.diff(from_branch=start, **to))
+
+    @rule(branch=BRANCHES, snapshot=SNAPSHOTS, microseconds=MICROSECONDS)
+    def look_at_the_past(self, branch: str, snapshot: int, microseconds: int) -> None:
+        """A branch as it was at about the time of a snapshot."""
+
+        def open_past(side: Side) -> Any:
+            session = side.repo.readonly_session(branch, as_of=time_of(side, snapshot, microseconds))
+            return session_state(session, side)
+
+        self.pair.call(open_past)
+
     # --- the repository
 
     @rule(
@@ -281,6 +317,7 @@ class DifferentialMachine(RuleBasedStateMachine):
         self.set_metadata("update_metadata", {"k": 1})
         self.change(slot, [change])
         self.commit(slot, "detect", None, False, "writable_session")
+        self.leftovers = True
         self.reopen()
         self.set_status("online", None)
 
@@ -330,21 +367,54 @@ class DifferentialMachine(RuleBasedStateMachine):
         )
         self.look_at_refs()
 
+    @rule(snapshot=SNAPSHOTS, microseconds=MICROSECONDS, branches=st.booleans(), tags=st.booleans())
+    def expire_to_the_microsecond(self, snapshot: int, microseconds: int, branches: bool, tags: bool) -> None:
+        """Leave out snapshots until just before, at or just after the time of one of them."""
+        self.pair.call(
+            lambda side: side.repo.expire_snapshots(
+                time_of(side, snapshot, microseconds),
+                delete_expired_branches=branches,
+                delete_expired_tags=tags,
+            )
+        )
+        self.look_at_refs()
+
     @precondition(lambda self: self.marks)
     @rule(mark=st.integers(0, 9), dry_run=st.booleans())
-    def collect_garbage(self, mark: int, dry_run: bool) -> None:
-        """Delete what nothing refers to; the sessions end, since it may be their base that goes."""
-        limit = self.marks[mark % len(self.marks)]
-        self.pair.call(
-            lambda side: gc_counts(side.repo.garbage_collect(limit, dry_run=dry_run), self.leftovers)
-        )
+    def collect_garbage_until(self, mark: int, dry_run: bool) -> None:
+        """Delete what nothing refers to and is older than a time."""
+        self.collect(self.marks[mark % len(self.marks)], dry_run, limit_is_now=False)
         if not dry_run:
-            for side in self.pair.sides:
-                side.sessions.clear()
-                side.forks.clear()
-            self.reopen()
-            for slot in (0, 1, 2):
-                self.open_session(slot, "main", "writable_session")
+            # What ours keeps longer is deleted later.
+            self.leftovers = self.leftovers or self.pair.differ
+            self.begin_anew()
+
+    @rule(dry_run=st.booleans())
+    def collect_garbage(self, dry_run: bool) -> None:
+        """Delete all that nothing refers to: nothing else is left."""
+        self.collect(tick(self.folder), dry_run, limit_is_now=True)
+        if not dry_run:
+            self.leftovers = False
+            self.pair.call(what_is_left)
+            self.begin_anew()
+
+    def collect(self, limit: datetime, dry_run: bool, *, limit_is_now: bool) -> None:
+        """Collect garbage and compare the counts."""
+        self.pair.call(
+            lambda side: collect_garbage(side, limit, dry_run=dry_run),
+            lambda ours, theirs: is_accepted_of_garbage(
+                ours, theirs, dry_run=dry_run, leftovers=self.leftovers, limit_is_now=limit_is_now
+            ),
+        )
+
+    def begin_anew(self) -> None:
+        """Forget all sessions, since it may be their base that is gone, and open new ones."""
+        for side in self.pair.sides:
+            side.sessions.clear()
+            side.forks.clear()
+        self.reopen()
+        for slot in (0, 1, 2):
+            self.open_session(slot, "main", "writable_session")
 
     @rule()
     def look_at_log(self) -> None:
@@ -370,9 +440,7 @@ class DifferentialMachine(RuleBasedStateMachine):
             return
         if not dry_run:
             self.spec_version = 2
-        self.reopen()
-        for slot in (0, 1, 2):
-            self.open_session(slot, "main", "writable_session")
+        self.begin_anew()
 
     # --- the end
 
@@ -400,6 +468,12 @@ def id_of(side: Side, number: int) -> str:
     return side.ids[max(-len(side.ids), -1 - number)]
 
 
+def time_of(side: Side, number: int, microseconds: int) -> datetime:
+    """About the time when this side wrote one of the latest snapshots."""
+    written_at: datetime = side.repo.lookup_snapshot(id_of(side, number)).written_at
+    return written_at + timedelta(microseconds=microseconds)
+
+
 def refs_of(repo: Any) -> dict[str, dict[str, str]]:
     """Where branches and tags are."""
     return {
@@ -421,20 +495,35 @@ def session_state(session: Any, side: Side) -> dict[str, Any]:
         "branch": session.branch,
         "base": session.snapshot_id,
         "changed": session.has_uncommitted_changes,
-        "status": None if session.read_only else session.status(),
+        "status": session.status(),
         "contents": contents(session.store),
     }
 
 
 def repository_state(repo: Any, side: Side) -> dict[str, Any]:
-    """Refs, histories of all, and what the versions that they point to hold."""
+    """Refs; histories and contents of all versions; what changed from each to the next; the log."""
     refs = refs_of(repo)
     tips = sorted({*refs["branches"].values(), *refs["tags"].values()}, key=side.names.__getitem__)
-    return {
+    histories = [list(repo.ancestry(snapshot_id=tip)) for tip in tips]
+    ids = {info.id for history in histories for info in history}
+    steps = {(info.parent_id, info.id) for history in histories for info in history[:-1]}
+    state = {
         "refs": plain(refs, side),
-        "histories": [plain(list(repo.ancestry(snapshot_id=tip)), side) for tip in tips],
-        "contents": [version(repo, tip) for tip in tips],
-        "status": plain(repo.status, side) if int(repo.spec_version) > 1 else None,
-        "metadata": repo.metadata if int(repo.spec_version) > 1 else None,
-        "log": [update(entry, side) for entry in repo.ops_log()] if int(repo.spec_version) > 1 else None,
+        "histories": [plain(history, side) for history in histories],
+        "contents": {side.names[id]: version(repo, id) for id in ids},
+        "diffs": {side.names[to]: plain(diff_or_kind(repo, start, to), side) for start, to in steps},
     }
+    if int(repo.spec_version) > 1:
+        state["status"] = plain(repo.status, side)
+        state["metadata"] = repo.metadata
+        state["flags"] = plain(feature_flags(repo), side)
+        state["log"] = [update(entry, side) for entry in repo.ops_log()]
+    return state
+
+
+def diff_or_kind(repo: Any, start: str, end: str) -> Any:
+    """The difference, or the kind of the error: after expiry in spec 1 some cannot be told."""
+    try:
+        return repo.diff(from_snapshot_id=start, to_snapshot_id=end)
+    except Exception as error:
+        return str(getattr(error, "kind", error))

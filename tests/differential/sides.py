@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
-from tests.differential.accepted import is_accepted, same_class
+from tests.differential.accepted import enum_name, is_accepted, same_class
 from tests.interop.implementations import OURS, create, open_repo
 
 __all__ = ["INITIAL", "Failure", "Pair", "Side", "enum_name", "plain", "tick", "update"]
@@ -19,6 +18,7 @@ __all__ = ["INITIAL", "Failure", "Pair", "Side", "enum_name", "plain", "tick", "
 INITIAL = "1CECHNKREP0F1RSTCMT0"
 FILE_BYTES = bytes(range(1, 256))
 THRESHOLD = 12
+Accept = Callable[[Any, Any], bool]
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -81,6 +81,7 @@ class Pair:
     ours: Side
     peer: Side
     differ: bool = False
+    broken: bool = False
 
     @classmethod
     def start(cls, folder: Path, peer: Any) -> Pair:
@@ -95,11 +96,16 @@ class Pair:
         """Ours, and the peer's."""
         return self.ours, self.peer
 
-    def call(self, action: Callable[[Side], Any]) -> Any:
-        """Do the same on both sides: both answer the same, or both fail the same way. Gives our answer."""
+    def call(self, action: Callable[[Side], Any], accept: Accept | None = None) -> Any:
+        """Do the same on both sides: both answer the same, or both fail the same way. Gives our answer.
+
+        Where the outcomes `differ`, ``accept`` says whether they may; by default only errors may, as
+        `accepted.is_accepted` has it.
+        """
         ours, theirs = (self._outcome(side, action) for side in self.sides)
         self.differ = not is_same(ours, theirs)
-        if self.differ:
+        if self.differ and not (accept or errors_may_differ)(ours, theirs):
+            self.broken = True
             cause = next((one.error for one in (ours, theirs) if isinstance(one, Failure)), None)
             raise (
                 AssertionError(f"ours: {ours}\npeer: {theirs}")
@@ -139,9 +145,18 @@ def is_same(ours: Any, theirs: Any) -> bool:
     """Whether both outcomes are the same."""
     if not (isinstance(ours, Failure) and isinstance(theirs, Failure)):
         return bool(ours == theirs)
-    if is_accepted(ours.error, theirs.error):
-        return True
     return same_class(ours.error, theirs.error) and (ours.kind, ours.details) == (theirs.kind, theirs.details)
+
+
+def errors_may_differ(ours: Any, theirs: Any) -> bool:
+    """Whether two different outcomes, not two values, are accepted."""
+    errors = [one.error if isinstance(one, Failure) else None for one in (ours, theirs)]
+    return any(errors) and is_accepted(*errors)
+
+
+def kinds_of(*outcomes: Any) -> list[str | None]:
+    """The codes of errors, "" for answers."""
+    return [one.kind if isinstance(one, Failure) else "" for one in outcomes]
 
 
 def difference(ours: Any, theirs: Any, place: str = "") -> str:
@@ -172,12 +187,6 @@ def details(error: Any, side: Side) -> Any:
     if hasattr(error, "expected_parent"):
         return tuple(side.names.get(id, id) for id in (error.expected_parent, error.actual_parent))
     return None
-
-
-def enum_name(value: Any) -> str:
-    """The name of a member of an enumeration, which is no `enum.Enum` on the peer's side."""
-    name = value.name if isinstance(value, Enum) else str(value).rpartition(".")[2]
-    return "".join(filter(str.isalnum, name)).lower()
 
 
 def plain(value: Any, side: Side) -> Any:

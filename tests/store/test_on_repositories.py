@@ -81,7 +81,7 @@ async def test_refused_writes(repository: Repository, committed: bool) -> None:
         ("c/0", b"x", ErrorKind.NOT_AN_ARRAY),
         ("a/c/0", b"", ErrorKind.ZERO_LENGTH_CHUNK),
         ("a/c/00", b"x", ErrorKind.INVALID_KEY),
-        ("a/.zarray", b"{}", ErrorKind.INVALID_KEY),
+        ("a/.zarray", b"{}", ErrorKind.UNIMPLEMENTED),
         ("b/zarr.json", b"", ErrorKind.BAD_METADATA),
         ("b/zarr.json", b"\xff{}", ErrorKind.BAD_METADATA),
         ("b/zarr.json", b"[]", ErrorKind.BAD_METADATA),
