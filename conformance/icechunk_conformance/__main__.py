@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from attrs import evolve
+
 from icechunk_conformance.budget import BUDGETS
 from icechunk_conformance.registry import GROUPS, all_checks, select
 from icechunk_conformance.report import Level, Result
@@ -52,6 +54,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--secret", action="append", default=[], help="a text that must never show; repeatable"
     )
+    parser.add_argument(
+        "--contenders",
+        type=_positive,
+        metavar="N",
+        help="the most that race for one object (for servers whose losers wait long)",
+    )
+    parser.add_argument(
+        "--writable-twin",
+        metavar="URL",
+        help="for a read-only storage: one that writes to the same place",
+    )
+    parser.add_argument("--label", default="", help="what to call the server in the report")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--list", action="store_true", help="list the checks and what they promise")
     parser.add_argument("-v", "--verbose", action="store_true", help="say why checks were not called for")
@@ -72,11 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = [part for value in options.only or [] for part in value.split(",")]
     try:
         select(only)
-        location = Location.from_url(options.url, secrets=options.secret, budget=BUDGETS[options.budget])
+        location = Location.from_url(
+            options.url,
+            secrets=options.secret,
+            budget=BUDGETS[options.budget],
+            contenders=options.contenders,
+            twin=options.writable_twin,
+        )
     except (IcechunkError, ValueError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return EXIT_NOT_RUN
     report = run_suite(location, only=only, progress=None if options.json else _progress())
+    report = evolve(report, label=options.label)
     if options.json:
         print(report.as_json())
     else:
@@ -84,6 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not report.passed or (options.require and not _reached(report.level, options.require)):
         return EXIT_FAILED
     return EXIT_PASSED
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("a race takes two at least")
+    return number
 
 
 def _reached(level: Level | None, required: str) -> bool:

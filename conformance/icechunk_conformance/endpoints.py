@@ -1,9 +1,10 @@
 """Which server a storage talks to, and the same storage by way of another address.
 
-A backend whose server can be reached at any URL says so in its configuration: the field with
-that URL has ``metadata={"endpoint": True}``. Fields with the seconds after which the client
-gives up (one attempt, or all together) have ``metadata={"timeout": True}``, so that checks of servers that
-say nothing need not wait for the default. Fields that allow plain http have ``metadata={"allow_http": True}``.
+A backend whose server can be reached at any URL says so in its configuration: the field with that URL has
+``metadata={"endpoint": True}``. Fields with the seconds after which the client gives up (one attempt, or
+all together) have ``metadata={"timeout": True}``, so that checks of servers that say nothing need not wait
+for the default. Fields that allow plain http have ``metadata={"allow_http": True}``, and one with the
+number of bytes from which objects are uploaded in parts ``metadata={"large_from": True}``.
 
 >>> from attrs import field, frozen
 >>> @frozen
@@ -26,7 +27,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["endpoint_of", "rerouted"]
+__all__ = ["endpoint_of", "large_from", "rerouted"]
 
 _ENDPOINTS = ("endpoint_url", "endpoint", "api_endpoint", "base_url", "url", "account_url")
 _TIMEOUTS = (
@@ -36,10 +37,12 @@ _TIMEOUTS = (
     "request_timeout",
     "operation_timeout",
     "attempt_timeout",
+    "network_stream_timeout_seconds",
     "total_timeout",
     "deadline",
     "retry_deadline",
 )
+_THRESHOLDS = ("multipart_threshold", "single_put", "resumable_from")
 _HTTP = ("allow_http",)
 
 
@@ -54,6 +57,20 @@ def endpoint_of(config: Any) -> str | None:
 
     _changed(config, note)
     return found[0] if found else None
+
+
+def large_from(config: Any) -> int:
+    """Bytes from which objects are uploaded in another way, in parts; 0 where the configuration does not
+    say."""
+    found = [0]
+
+    def note(attribute: attrs.Attribute[Any], value: Any) -> Any:
+        if _is(attribute, "large_from", _THRESHOLDS) and isinstance(value, int):
+            found.append(value)
+        return value
+
+    _changed(config, note)
+    return max(found)
 
 
 def rerouted(config: Any, url: str, *, patience: float | None = None) -> Any:
@@ -83,7 +100,8 @@ def _is_http(value: Any) -> bool:
 
 
 def _changed(config: Any, change: Callable[[attrs.Attribute[Any], Any], Any]) -> Any:
-    """A copy with every field, nested ones too, put through ``change``; the same object if nothing changed."""
+    """A copy with every field, nested ones too, put through ``change``; the same object if nothing
+    changed."""
     if config is None or not attrs.has(type(config)):
         return config
     changes: dict[str, Any] = {}

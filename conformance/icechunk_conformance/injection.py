@@ -1,8 +1,10 @@
-"""Faults on the way to a storage: by the proxy where it talks to a server, around its hooks where it does not."""
+"""Faults on the way to a storage: by the proxy where it talks to a server, around its hooks where it does
+not."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
@@ -96,8 +98,8 @@ class HookFaults:
                 return await put_hook(key, *arguments)
             return await self._strike(fault, lambda: put_hook(key, *arguments))
 
-        reading = {name: self._reading(storage.hook(name)) for name in ("get_range", "head")}
-        self.client = storage.with_hooks(put=put, **reading)
+        get_range, head = self._reading(storage.get_range_hook), self._reading(storage.hook("head"))
+        self.client = storage.with_hooks(None, put=put, get_range=get_range, head=head)
 
     def _reading(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         async def read(key: str, *arguments: Any) -> Any:
@@ -124,11 +126,9 @@ class HookFaults:
         if moment is Moment.LATE:
             self._held.append(perform)
             raise Timeout("no answer (injected)", key=fault.key)
-        try:
+        # Its answer is lost, whatever it was.
+        with contextlib.suppress(StorageError):
             await perform()
-        except StorageError:
-            # Its answer is lost, whatever it was.
-            pass
         if fault.meanwhile is not None:
             await fault.meanwhile()
         if moment is Moment.REPEATED:

@@ -241,9 +241,7 @@ class HttpReference:
             page = json.loads(answer.body)
             for key, size, etag, modified in page["objects"]:
                 after = key
-                yield ObjectInfo(
-                    key.removeprefix(base), size, Version(etag), datetime_from_us(modified)
-                )
+                yield ObjectInfo(key.removeprefix(base), size, Version(etag), datetime_from_us(modified))
             if not page["more"]:
                 return
 

@@ -58,9 +58,10 @@ def _levels() -> str:
     }
     rows += [f"| {level.label} | {groups[level]} | {meaning_of(level)} |" for level in groups]
     rows.append(
-        "\nA level counts the checks that the declared capabilities call for. Read takes that something could "
-        "be read at all, Commit-safe that `create`, `update` and between whom they are atomic are declared, "
-        "and Production that `durable` is, and that faults could be injected into the transport, if there is one.\n"
+        "\nA level counts the checks that the declared capabilities call for. Read takes that something "
+        "could be read at all; Commit-safe that `create`, `update` and between whom they are atomic are "
+        "declared; Production that `durable` is, and that faults could be injected into the transport, if "
+        "there is one.\n"
     )
     return "\n".join(rows)
 

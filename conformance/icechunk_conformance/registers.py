@@ -105,7 +105,7 @@ def judge(histories: Sequence[History]) -> None:
             continue
         if not fits:
             raise Failure(
-                f"what {len(counted)} operations on {key!r} saw fits no order in which they can have happened: "
+                f"what {len(counted)} operations on {key!r} saw fits no order in which they can have been: "
                 f"{_shortest(counted)}"
             )
 

@@ -69,6 +69,9 @@ class Check:
         where that capability is *not* declared: then the operation must raise.
     known_failure
         A documented failure of a real system, where one is known.
+    reading
+        Whether it is about reading only, so that a read-only storage can be put to it once
+        another storage has written the objects (its *writable twin*).
     """
 
     id: str
@@ -77,15 +80,25 @@ class Check:
     requires: tuple[str, ...]
     known_failure: str
     function: CheckFunction
+    reading: bool = False
 
     @property
     def group(self) -> str:
         return self.id[0]
 
-    def missing(self, capabilities: Capabilities) -> str | None:
-        """Why these capabilities do not call for the check, or ``None`` if they do."""
+    def missing(self, capabilities: Capabilities, *, twin: bool = False) -> str | None:
+        """Why these capabilities do not call for the check, or ``None`` if they do.
+
+        Parameters
+        ----------
+        twin
+            Whether another storage can write what a read-only one reads.
+        """
         if capabilities.read_only and "read_only" not in self.requires:
-            return "the storage is read-only"
+            if not self.reading:
+                return "the storage is read-only"
+            if not twin:
+                return "the storage is read-only, and nothing else can write what it reads (--writable-twin)"
         for name in self.requires:
             declared = REQUIREMENTS[name.lstrip("!")](capabilities)
             if declared is name.startswith("!"):
@@ -98,7 +111,7 @@ _CHECKS: dict[str, Check] = {}
 
 
 def check(
-    id: str, title: str, *, requires: tuple[str, ...] = (), known_failure: str = ""
+    id: str, title: str, *, requires: tuple[str, ...] = (), known_failure: str = "", reading: bool = False
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Register a check; the function stays a plain coroutine function."""
     if id in _CHECKS or id[0] not in GROUPS:
@@ -111,7 +124,7 @@ def check(
         promise = inspect.getdoc(function)
         if not promise:
             raise ValueError(f"check {id} needs a docstring that says what it promises")
-        _CHECKS[id] = Check(id, title, promise, requires, known_failure, function)
+        _CHECKS[id] = Check(id, title, promise, requires, known_failure, function, reading)
         return function
 
     return register

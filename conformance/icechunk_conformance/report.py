@@ -61,8 +61,8 @@ _MEANING = {
     "Several at once can lose commits.",
     Level.COMMIT_SAFE: "Any number of writers may commit to a repository on it at the same time; a commit "
     "that was acknowledged is in the history.",
-    Level.PRODUCTION: "Commit-safe, and it also stands faults of the transport, cancellation and the death of "
-    "its users.",
+    Level.PRODUCTION: "Commit-safe, and it also stands faults of the transport, cancellation and the "
+    "death of its users.",
 }
 CONSEQUENCES = {
     "A": "chunks and metadata of a repository could be lost or come back wrong",
@@ -71,7 +71,7 @@ CONSEQUENCES = {
     "D": "garbage collection and expiry decide by listings: they could miss objects, or delete live ones",
     "E": "a commit could overwrite another one that it never saw",
     "F": "concurrent commits could be acknowledged and lost",
-    "G": "a commit could be reported as a conflict although it is in the history, or as a success and be lost",
+    "G": "a commit could be reported as a conflict and be in the history, or as a success and be lost",
     "H": "a network that stumbles could pass for missing data, cut chunks short, or hang a program",
     "I": "interrupted or multi-threaded programs (zarr runs a loop of its own) could hang, "
     "or leave half-written objects",
@@ -121,6 +121,8 @@ class Report:
         Whether all checks were selected; otherwise no level is given.
     transport
         Whether faults could be injected into it.
+    label
+        What the server is called, if it was named.
     """
 
     storage: str
@@ -130,6 +132,7 @@ class Report:
     complete: bool = True
     seconds: float = 0.0
     transport: Transport = Transport.NONE
+    label: str = ""
 
     @property
     def failures(self) -> list[Result]:
@@ -167,8 +170,8 @@ class Report:
         has = self.capabilities
         if level is Level.READ and not {"A", "B"} <= passed and not failed:
             found.append(
-                "nothing could be read, since the storage is read-only and empty: name a storage that writes to "
-                "the same place (--writable-twin URL)"
+                "nothing could be read, since the storage is read-only and empty: name a storage that writes "
+                "to the same place (--writable-twin URL)"
             )
         if level is Level.SINGLE_WRITER and has.read_only:
             found.append("it is read-only")
@@ -203,7 +206,8 @@ class Report:
                 above = Level(level + 1)
                 lines.append(f"{above.label} is not given: {'; '.join(self.obstacles(above))}.")
             if level >= Level.SINGLE_WRITER and self.transport is Transport.OUT_OF_REACH:
-                lines.append(f"Ambiguous outcomes (G) were brought about around its hooks: {self.transport.value}.")
+                why = self.transport.value
+                lines.append(f"Ambiguous outcomes (G) were brought about around its hooks: {why}.")
         for group in sorted({result.check.group for result in self.failures}):
             ids = ", ".join(result.check.id for result in self.failures if result.check.group == group)
             lines.append(
@@ -238,6 +242,7 @@ class Report:
         level = self.level
         document: dict[str, Any] = {
             "storage": self.storage,
+            "label": self.label,
             "budget": self.budget,
             "seconds": round(self.seconds, 3),
             "passed": self.passed,
@@ -261,4 +266,3 @@ class Report:
 
 def _plain(instance: Any, attribute: Any, value: Any) -> Any:
     return value.name.lower() if isinstance(value, enum.Enum) else value
-

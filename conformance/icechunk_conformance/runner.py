@@ -16,7 +16,7 @@ __all__ = ["run_check", "run_suite"]
 
 async def run_check(check: Check, location: Location) -> Result:
     """Run one check in a fresh place of the location. Never raises what the storage did wrong."""
-    missing = check.missing(location.capabilities)
+    missing = check.missing(location.capabilities, twin=location.twin is not None)
     if missing is not None:
         return Result(check, Status.NOT_CALLED_FOR, missing)
     clock = SystemClock()

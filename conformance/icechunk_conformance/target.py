@@ -10,12 +10,13 @@ import attrs
 from attrs import frozen
 
 from icechunk_conformance.budget import SMALL, Budget
-from icechunk_conformance.endpoints import endpoint_of, rerouted
+from icechunk_conformance.endpoints import endpoint_of, large_from, rerouted
 from icechunk_conformance.expect import NotApplicable
 from icechunk_conformance.injection import Faulty, HookFaults, WireFaults
 from icechunk_conformance.prefixed import prefixed
 from icechunk_conformance.proxy import FaultProxy
 from icechunk_conformance.transport import Transport
+from icechunk_conformance.twin import with_twin
 from icechunk_conformance.workers import WorkerPool
 from icechunk_core.contract import AtomicityScope, Capabilities, Storage
 from icechunk_core.errors import IcechunkError
@@ -64,6 +65,8 @@ class Location:
     contenders
         The most that race for one object at a time; less than the budget's for servers whose
         losers wait long.
+    twin
+        For a read-only storage: opens one that writes to the same place.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Location:
         budget: Budget = SMALL,
         workers: WorkerPool | None = None,
         contenders: int | None = None,
+        twin: Callable[[], Storage] | None = None,
     ) -> None:
         self.opener = opener
+        self.twin = twin
         if contenders is not None:
             budget = attrs.evolve(
                 budget,
@@ -103,15 +108,17 @@ class Location:
         budget: Budget = SMALL,
         workers: WorkerPool | None = None,
         contenders: int | None = None,
+        twin: str | None = None,
         **options: Any,
     ) -> Location:
-        """The storage that a URL names."""
+        """The storage that a URL names; ``twin`` is the URL of its writable twin."""
         return cls(
             UrlOpener(url, options),
             secrets=secrets,
             budget=budget,
             workers=workers,
             contenders=contenders,
+            twin=UrlOpener(twin) if twin is not None else None,
         )
 
     @property
@@ -129,6 +136,12 @@ class Location:
             storage: Storage = pickle.loads(self._pickled)
             return storage
         return self.opener()
+
+    def usable(self) -> Storage:
+        """Another independent client, which writes by way of the twin, if there is one."""
+        if self.twin is not None and self.capabilities.read_only:
+            return with_twin(self.raw(), self.twin())
+        return self.raw()
 
     def rerouted(self, url: str, *, patience: float | None = None) -> Storage:
         """An independent client that reaches the server under another address."""
@@ -159,8 +172,8 @@ class Location:
         if self._own_workers is not None:
             self._own_workers.stop()
             self._own_workers = None
-        if not self.capabilities.read_only:
-            client = self.raw()
+        if not self.capabilities.read_only or self.twin is not None:
+            client = self.usable()
             keys = set(self.written)
             if self.capabilities.list:
                 keys.update([info.key async for info in client.list(self.prefix, None)])
@@ -183,9 +196,20 @@ class Target:
         self._clients: list[Storage] = []
         self._proxies: list[FaultProxy] = []
 
+    @property
+    def large_object(self) -> int:
+        """Bytes of the large objects: enough for an upload in parts, where the budget is not much too
+        small."""
+        parts = large_from(self.location.origin.config) + (1 << 20)
+        return (
+            parts
+            if self.budget.large_object < parts <= 4 * self.budget.large_object
+            else self.budget.large_object
+        )
+
     async def client(self) -> Storage:
         """A freshly opened client on this check's place, independent of the others."""
-        return self.scoped(self.location.raw())
+        return self.scoped(self.location.usable())
 
     def scoped(self, storage: Storage) -> Storage:
         """A client of the whole location, confined to this check's place."""

@@ -54,7 +54,8 @@ async def answer_lost(exchange: Exchange) -> None:
 
 
 async def repeated(exchange: Exchange) -> None:
-    """The request reaches the server twice, as when something on the way repeats it; the second answer counts."""
+    """The request reaches the server twice, as when something on the way repeats it; the second answer
+    counts."""
     await exchange.forward()
     await exchange.meanwhile()
     await exchange.answer((await exchange.forward()).raw)
@@ -89,8 +90,9 @@ def answer_is_error(status: int) -> Action:
 
 
 def _error(status: int, retry_after: int | None) -> bytes:
-    more = {} if retry_after is None else {"Retry_After": str(retry_after)}
-    return response(status, REASONS[status], **more)
+    if retry_after is None:
+        return response(status, REASONS[status])
+    return response(status, REASONS[status], Retry_After=str(retry_after))
 
 
 async def no_answer(exchange: Exchange) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
 import struct
 import subprocess
 import sys
@@ -93,6 +94,22 @@ class WorkerPool:
             if not succeeded:
                 raise Failure(f"in another process: {value}")
         return [value for _, value in answers]
+
+    def begin(self, job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Start a job in the first process, and do not wait for it."""
+        self._start(1)
+        write_message(_pipe(self._workers[0].stdin), (job, arguments))
+
+    def ended(self) -> bool:
+        """Whether a process has ended, or finished the job that was begun."""
+        worker = self._workers[0]
+        return worker.poll() is not None or bool(select.select([_pipe(worker.stdout)], [], [], 0)[0])
+
+    def kill(self) -> None:
+        """End the processes at once (``SIGKILL``), whatever they are doing."""
+        self._kill()
+        for worker in self._workers:
+            worker.wait()
 
     def _kill(self) -> None:
         for worker in self._workers:

@@ -31,7 +31,16 @@ def test_a_required_level(capsys: pytest.CaptureFixture[str]) -> None:
     """``--require`` makes a lower level a failure, though no check failed."""
     assert main(["memory:", "--require", "Commit-safe"]) == 0
     assert main(["memory:?read_only=true", "--require", "Commit-safe"]) == 1
-    assert "Level: Read" in capsys.readouterr().out
+    assert "Level: None" in capsys.readouterr().out
+
+
+def test_a_read_only_storage_and_its_writable_twin(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a storage that writes to the same place a read-only one reaches Read."""
+    twin = ["--writable-twin", "memory:twins"]
+    assert main(["memory:twins?read_only=true", *twin, "--require", "Read", "--label", "Twins 1.0"]) == 0
+    output = capsys.readouterr().out
+    assert "Level: Read" in output
+    assert "Single-writer is not given: it is read-only" in output
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,14 @@ from attrs import evolve
 from icechunk_conformance import Level, Location, Report, Result, Status, all_checks, run_suite
 from icechunk_conformance.reference import REFERENCE, ReferenceStorage
 from icechunk_conformance.table import print_report
+from icechunk_conformance.transport import Transport
 from icechunk_conformance.workers import WorkerPool
 
 from icechunk_core.contract import AtomicityScope, Capabilities
 from tests.conformance.support import ModestReference, ReadOnlyReference, SingleWriterReference
+
+
+DURABLE = evolve(REFERENCE, durable=True)
 
 
 def report_with(failed: str, capabilities: Capabilities = REFERENCE) -> Report:
@@ -27,9 +31,12 @@ def report_with(failed: str, capabilities: Capabilities = REFERENCE) -> Report:
 @pytest.mark.parametrize(
     ("failed", "level"),
     [
-        ("", Level.COMMIT_SAFE),
+        ("", Level.PRODUCTION),
         ("J01 I05", Level.COMMIT_SAFE),
+        ("H03", Level.COMMIT_SAFE),
+        ("K01 M03", Level.COMMIT_SAFE),
         ("F04", Level.SINGLE_WRITER),
+        ("G02", Level.SINGLE_WRITER),
         ("E02", Level.READ),
         ("E02 F01", Level.READ),
         ("D05", Level.NONE),
@@ -37,13 +44,14 @@ def report_with(failed: str, capabilities: Capabilities = REFERENCE) -> Report:
     ],
 )
 def test_a_level_needs_all_checks_of_its_groups(failed: str, level: Level) -> None:
-    """The level is the highest whose groups have no failure; I and J count for Production only."""
-    assert report_with(failed).level is level
+    """The level is the highest whose groups have no failure; H to M count for Production only."""
+    assert report_with(failed, DURABLE).level is level
 
 
 @pytest.mark.parametrize(
     ("capabilities", "level"),
     [
+        (REFERENCE, Level.COMMIT_SAFE),
         (evolve(REFERENCE, update=False), Level.SINGLE_WRITER),
         (evolve(REFERENCE, atomicity=AtomicityScope.NONE), Level.SINGLE_WRITER),
         (evolve(REFERENCE, read_only=True), Level.READ),
@@ -54,12 +62,33 @@ def test_a_level_needs_declared_capabilities(capabilities: Capabilities, level: 
     assert report_with("", capabilities).level is level
 
 
-def test_the_verdict_says_what_is_not_checked() -> None:
-    """Commit-safe and Production name the groups that are not yet checked."""
+def test_the_verdict_says_why_no_more_is_given() -> None:
+    """The level above is named, with what stands in its way."""
     text = "\n".join(report_with("").verdict())
     assert "Level: Commit-safe" in text
-    assert "G (ambiguous outcomes) is not yet checked" in text
-    assert "Production is not given" in text
+    assert "Production is not given: it does not declare that an acknowledged write survives power loss" in text
+    text = "\n".join(report_with("F04", DURABLE).verdict())
+    assert "Commit-safe is not given: failed: F04." in text
+
+
+def test_production_takes_a_transport_that_was_examined() -> None:
+    """Faults that could not be injected are no faults that were withstood; the verdict says which."""
+    report = evolve(report_with("", DURABLE), transport=Transport.OUT_OF_REACH)
+    assert report.level is Level.COMMIT_SAFE
+    text = "\n".join(report.verdict())
+    assert "Production is not given: no faults can be injected" in text
+    assert "Ambiguous outcomes (G) were brought about around its hooks" in text
+    assert evolve(report, transport=Transport.PROXIED).level is Level.PRODUCTION
+
+
+def test_read_takes_something_to_read() -> None:
+    """A read-only storage about which nothing was found out gets no level, and is told how to get one."""
+    results = [Result(check, Status.NOT_CALLED_FOR, "the storage is read-only") for check in all_checks()]
+    report = Report("a storage", evolve(REFERENCE, read_only=True), results, "small")
+    assert report.level is Level.NONE
+    text = "\n".join(report.verdict())
+    assert "Not enough could be examined" in text
+    assert "--writable-twin" in text
 
 
 def test_the_verdict_says_what_a_failure_means() -> None:
@@ -82,7 +111,7 @@ def test_a_partial_run_has_no_level() -> None:
     [
         (ModestReference, Level.SINGLE_WRITER, "lacks: create, update"),
         (SingleWriterReference, Level.SINGLE_WRITER, "lacks: update"),
-        (ReadOnlyReference, Level.READ, "read-only"),
+        (ReadOnlyReference, Level.NONE, "--writable-twin"),
     ],
 )
 def test_honest_storages_pass(
@@ -112,7 +141,7 @@ def test_the_json_is_complete() -> None:
     assert document["level"] == "Single-writer"
     assert document["passed"] is False
     assert document["capabilities"]["atomicity"] == "thread"
-    assert document["groups_not_yet_checked"] == ["G", "H", "K", "L", "M"]
+    assert document["transport"] == "none"
     statuses = {each["id"]: each["status"] for each in document["checks"]}
     assert statuses["F04"] == "failed"
     assert len(statuses) == len(all_checks())

@@ -15,6 +15,9 @@ MODULES = (
     "h_transport",
     "i_cancellation",
     "j_pickling",
+    "k_durability",
+    "l_stateful",
+    "m_engine",
 )
 
 

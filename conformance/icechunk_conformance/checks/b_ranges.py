@@ -19,7 +19,7 @@ async def _client(target: Target) -> Storage:
     return client
 
 
-@check("B01", "A range is its bytes: start included, end excluded")
+@check("B01", "A range is its bytes: start included, end excluded", reading=True)
 async def bounded(target: Target) -> None:
     """``Range(start, end)`` returns exactly the bytes from ``start`` up to and without ``end``:
     at the front, inside, one byte, at the back, the whole object."""
@@ -29,7 +29,7 @@ async def bounded(target: Target) -> None:
         same(got, BODY[start:end], f"bytes {start} to {end}")
 
 
-@check("B02", "An offset reads to the end")
+@check("B02", "An offset reads to the end", reading=True)
 async def offset(target: Target) -> None:
     """``From(offset)`` returns everything from that byte on."""
     client = await _client(target)
@@ -37,7 +37,7 @@ async def offset(target: Target) -> None:
         same(await read(client, "object", From(start)), BODY[start:], f"bytes from {start} on")
 
 
-@check("B03", "A suffix is the last bytes", requires=("suffix_range",))
+@check("B03", "A suffix is the last bytes", requires=("suffix_range",), reading=True)
 async def suffix(target: Target) -> None:
     """``Suffix(n)`` returns the last n bytes; of an object that is shorter, all of it."""
     client = await _client(target)
@@ -52,6 +52,7 @@ async def suffix(target: Target) -> None:
     "Suffix ranges that the storage does not have are refused",
     requires=("!suffix_range",),
     known_failure="Azure Blob Storage has no suffix ranges: a request for one returns the whole object.",
+    reading=True,
 )
 async def suffix_refused(target: Target) -> None:
     """A storage that does not declare ``suffix_range`` raises `Unsupported` for a `Suffix`,
@@ -60,7 +61,7 @@ async def suffix_refused(target: Target) -> None:
     await refused(client.get_range("object", Suffix(3)), Unsupported, what="a suffix range")
 
 
-@check("B05", "An end past the object is clamped")
+@check("B05", "An end past the object is clamped", reading=True)
 async def clamped(target: Target) -> None:
     """A range that starts inside the object and ends past it returns what there is: the engine
     reads headers of files whose size it does not know."""
@@ -71,7 +72,7 @@ async def clamped(target: Target) -> None:
         same(info.size, 10, "size of the whole object")
 
 
-@check("B06", "A start past the object is InvalidRange")
+@check("B06", "A start past the object is InvalidRange", reading=True)
 async def past_the_end(target: Target) -> None:
     """A range or offset that starts at or past the object's end raises `InvalidRange`, not empty
     bytes: the caller's idea of the object is wrong."""
@@ -80,7 +81,7 @@ async def past_the_end(target: Target) -> None:
         await refused(client.get_range("object", wrong), InvalidRange, what=f"{wrong} of 10 bytes")
 
 
-@check("B07", "Empty and negative ranges are InvalidRange")
+@check("B07", "Empty and negative ranges are InvalidRange", reading=True)
 async def empty_or_negative(target: Target) -> None:
     """A range with no byte in it, a negative offset and a suffix of nothing raise `InvalidRange`."""
     client = await _client(target)
@@ -91,7 +92,7 @@ async def empty_or_negative(target: Target) -> None:
         await refused(client.get_range("object", wrong), InvalidRange, what=f"{wrong}")
 
 
-@check("B08", "An empty object has no ranges")
+@check("B08", "An empty object has no ranges", reading=True)
 async def empty_object_ranges(target: Target) -> None:
     """An empty object is read whole; every range of it is `InvalidRange`."""
     client = await target.client()
@@ -104,7 +105,7 @@ async def empty_object_ranges(target: Target) -> None:
         await refused(client.get_range("empty", wrong), InvalidRange, what=f"{wrong} of an empty object")
 
 
-@check("B09", "A part tells of the whole object")
+@check("B09", "A part tells of the whole object", reading=True)
 async def info_of_a_part(target: Target) -> None:
     """The `ObjectInfo` of a ranged read has the whole object's size and its version, not the part's."""
     client = await target.client()
@@ -119,7 +120,7 @@ async def info_of_a_part(target: Target) -> None:
         same(info.key, "object", f"key, from {part}")
 
 
-@check("B10", "A read can insist on a version")
+@check("B10", "A read can insist on a version", reading=True)
 async def insists_on_a_version(target: Target) -> None:
     """With ``if_version`` a read returns that version's bytes or raises `VersionMismatch`; after
     the object was overwritten (even with the same bytes) or deleted, the old version is not served."""
@@ -144,12 +145,12 @@ async def insists_on_a_version(target: Target) -> None:
     )
 
 
-@check("B11", "Ranges of large objects are exact")
+@check("B11", "Ranges of large objects are exact", reading=True)
 async def ranges_of_a_large_object(target: Target) -> None:
     """Ranges around the borders of the blocks that storages are made of (4 KiB, 64 KiB, 1 MiB, the
     middle and the end of a large object) return exactly their bytes."""
     client = await target.client()
-    body = large_body(target.budget.large_object)
+    body = large_body(target.large_object)
     await client.put("large", body)
     for border in (4096, 65536, 1 << 20, len(body) // 2, len(body) - 2):
         for start, end in ((border - 1, border + 1), (border, border + 1), (border - 3, border)):
@@ -159,7 +160,7 @@ async def ranges_of_a_large_object(target: Target) -> None:
     same(await read(client, "large", From(len(body) - 70_000)), body[-70_000:], "the last 70,000 bytes")
 
 
-@check("B12", "A range of a missing object is NotFound")
+@check("B12", "A range of a missing object is NotFound", reading=True)
 async def missing_object(target: Target) -> None:
     """Every kind of range of a missing key raises `NotFound`."""
     client = await _client(target)
@@ -175,6 +176,7 @@ async def missing_object(target: Target) -> None:
     "A read never mixes two versions",
     requires=("threads",),
     known_failure="Clients that fetch a large object in several requests without insisting on one version.",
+    reading=True,
 )
 async def one_version_per_read(target: Target) -> None:
     """While other threads overwrite the object with bodies of other contents and sizes, every read

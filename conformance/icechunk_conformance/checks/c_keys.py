@@ -38,7 +38,7 @@ async def _held_or_refused(client: Storage, keys: Sequence[str]) -> list[str]:
     return held
 
 
-@check("C01", "The repository's own keys are held")
+@check("C01", "The repository's own keys are held", reading=True)
 async def repository_keys(target: Target) -> None:
     """Every kind of key that a repository uses is held: ids in capitals and digits, dots, hyphens,
     nested folders, percent-encoded branch names of spec 1."""
@@ -58,7 +58,7 @@ async def repository_keys(target: Target) -> None:
     same(await _held_or_refused(client, keys), keys, "keys that were held")
 
 
-@check("C02", "Unicode keys are held exactly, or refused")
+@check("C02", "Unicode keys are held exactly, or refused", reading=True)
 async def unicode_keys(target: Target) -> None:
     """Keys in other scripts, with emoji and beyond the basic plane come back exactly as written
     from get, head and list, or are refused with `InvalidKey` and write nothing."""
@@ -70,6 +70,7 @@ async def unicode_keys(target: Target) -> None:
     "C03",
     "Composed and decomposed letters are different keys",
     known_failure="macOS file systems treat é and e + accent as one name: the second write wins.",
+    reading=True,
 )
 async def normalisation(target: Target) -> None:
     """Keys that look alike but differ in Unicode normalisation (NFC, NFD, compatibility forms) never
@@ -86,6 +87,7 @@ async def normalisation(target: Target) -> None:
     "C04",
     "Percent signs and URL characters are plain characters",
     known_failure="Clients that decode or encode a key once too often store a%2Fb under a/b.",
+    reading=True,
 )
 async def url_characters(target: Target) -> None:
     """``%2F``, ``%41``, ``+``, ``?``, ``#``, ``&`` and ``=`` in a key mean themselves: ``a%2Fb`` and
@@ -109,7 +111,7 @@ async def url_characters(target: Target) -> None:
     )
 
 
-@check("C05", "Spaces are kept")
+@check("C05", "Spaces are kept", reading=True)
 async def spaces(target: Target) -> None:
     """Spaces inside, before and after a segment, and dots at its end, are part of the key: held exactly,
     or refused, never trimmed."""
@@ -123,6 +125,7 @@ async def spaces(target: Target) -> None:
     "C06",
     "Keys that are no keys are refused",
     known_failure="Path traversal: stores that join keys to a directory and let '..' leave it.",
+    reading=True,
 )
 async def invalid_keys(target: Target) -> None:
     """The empty key, absolute keys, keys with empty, ``.`` or ``..`` segments and keys with a trailing
@@ -160,7 +163,7 @@ async def _delete_refused(client: Storage, key: str) -> None:
     )
 
 
-@check("C07", "Special characters are held exactly, or refused")
+@check("C07", "Special characters are held exactly, or refused", reading=True)
 async def special_characters(target: Target) -> None:
     """Backslash, colon, quotes, stars, newline, control characters, NUL, lone surrogates and names that are
     devices on Windows are held exactly or refused with `InvalidKey`, never another error or another key."""
@@ -192,7 +195,7 @@ async def special_characters(target: Target) -> None:
     await _held_or_refused(client, keys)
 
 
-@check("C08", "Long keys are held exactly, or refused")
+@check("C08", "Long keys are held exactly, or refused", reading=True)
 async def long_keys(target: Target) -> None:
     """Segments of 200 characters and keys of 600 are held. Longer ones are held exactly or refused with
     `InvalidKey`, never shortened."""
@@ -211,6 +214,7 @@ async def long_keys(target: Target) -> None:
     "A key may be the beginning of another",
     requires=("flat",),
     known_failure="fake-gcs-server on its file backend cannot hold 'a' and 'a/b' together.",
+    reading=True,
 )
 async def prefix_of_another(target: Target) -> None:
     """In a flat key space ``a``, ``a/b``, ``a/b/c`` and ``ab`` are four objects, whichever is written first.
@@ -223,7 +227,7 @@ async def prefix_of_another(target: Target) -> None:
         verify(await state(client, key) is not None, f"{key!r} is gone after others were deleted")
 
 
-@check("C10", "In a tree, a folder is no object", requires=("!flat",))
+@check("C10", "In a tree, a folder is no object", requires=("!flat",), reading=True)
 async def tree_keys(target: Target) -> None:
     """In a tree key space, ``a/b`` beside an object ``a``, and ``a`` beside an object ``a/b``, are
     refused with `InvalidKey` and change nothing. When the one in the way is deleted, the other can be
@@ -242,7 +246,7 @@ async def tree_keys(target: Target) -> None:
     same(await read(client, "c"), b"object", "c after c/d was deleted")
 
 
-@check("C11", "A folder is not an object, an object not a folder")
+@check("C11", "A folder is not an object, an object not a folder", reading=True)
 async def folders_are_not_objects(target: Target) -> None:
     """Where only ``a/b`` was written, ``a`` is `NotFound` for get and head, and deleting ``a`` succeeds
     and leaves ``a/b``. Where only ``x`` was written, ``x/y`` is `NotFound`, and deleting it leaves ``x``."""
@@ -262,6 +266,7 @@ async def folders_are_not_objects(target: Target) -> None:
     "C12",
     "Capital and small letters are different keys",
     known_failure="macOS and Windows file systems ignore case: the second write overwrites the first.",
+    reading=True,
 )
 async def letter_case(target: Target) -> None:
     """Keys that differ in case only never share an object: each holds its own bytes, or is refused."""
@@ -269,7 +274,7 @@ async def letter_case(target: Target) -> None:
     await _held_or_refused(client, ["Case/Key", "case/key", "CASE/KEY", "Case/key"])
 
 
-@check("C13", "Names that look like bookkeeping are ordinary, or refused")
+@check("C13", "Names that look like bookkeeping are ordinary, or refused", reading=True)
 async def bookkeeping_names(target: Target) -> None:
     """Hidden names and names of lock and temporary files are held like any other, listed if held, or refused
     with `InvalidKey`; writing them does not disturb the storage's own bookkeeping."""

@@ -10,7 +10,7 @@ from icechunk_core.contract.errors import Unsupported
 from icechunk_core.errors import StorageError
 
 
-@check("D01", "A listing has every object, once", requires=("list",))
+@check("D01", "A listing has every object, once", requires=("list",), reading=True)
 async def lists_everything(target: Target) -> None:
     """Listing without a prefix yields every object exactly once, nested ones included, and no folders."""
     client = await target.client()
@@ -19,7 +19,7 @@ async def lists_everything(target: Target) -> None:
     same(sorted(await keys_of(client)), sorted(keys), "keys listed")
 
 
-@check("D02", "A prefix is text, not a folder", requires=("list",))
+@check("D02", "A prefix is text, not a folder", requires=("list",), reading=True)
 async def prefix_is_text(target: Target) -> None:
     """``list(prefix)`` yields the keys that start with that text: ``ab`` matches ``ab``, ``abc`` and
     ``ab/c``; ``a/`` does not match ``ab``. A prefix that matches nothing yields nothing."""
@@ -31,7 +31,7 @@ async def prefix_is_text(target: Target) -> None:
         same(sorted(await keys_of(client, prefix)), expected, f"keys listed with prefix {prefix!r}")
 
 
-@check("D03", "A listing continues after a key", requires=("ordered_list",))
+@check("D03", "A listing continues after a key", requires=("ordered_list",), reading=True)
 async def continues_after(target: Target) -> None:
     """``start_after`` leaves out that key and everything before it, whether or not it exists, with and
     without a prefix, before the first and after the last key."""
@@ -50,6 +50,7 @@ async def continues_after(target: Target) -> None:
     "Keys come in the order of their bytes",
     requires=("ordered_list",),
     known_failure="SeaweedFS sorts per path segment ('a/b' before 'a!'); Azurite as UTF-16.",
+    reading=True,
 )
 async def byte_order(target: Target) -> None:
     """A listing is sorted by the keys' UTF-8 bytes: ``a!`` and ``a-b`` come before ``a/b``, ``a0`` after it,
@@ -73,6 +74,7 @@ async def byte_order(target: Target) -> None:
     "Listings of many pages are complete",
     requires=("list",),
     known_failure="Listings that lose or repeat the key at a page's border (every 1,000 keys on S3).",
+    reading=True,
 )
 async def many_pages(target: Target) -> None:
     """A listing of more objects than fit one page of a server yields each exactly once; in key order
@@ -97,6 +99,7 @@ async def many_pages(target: Target) -> None:
     "A listing reflects finished writes and deletes",
     requires=("list",),
     known_failure="Amazon S3 listings were eventually consistent until December 2020.",
+    reading=True,
 )
 async def reflects_writes(target: Target) -> None:
     """A listing that begins after a put or a delete has returned shows its effect, also to other clients and
@@ -116,7 +119,7 @@ async def reflects_writes(target: Target) -> None:
     same(await keys_of(reader), [], "keys after everything was deleted")
 
 
-@check("D07", "A listing tells the truth about each object", requires=("list",))
+@check("D07", "A listing tells the truth about each object", requires=("list",), reading=True)
 async def entries_agree(target: Target) -> None:
     """Sizes, times and, where given, versions in a listing are those that ``head`` reports."""
     client = await target.client()
@@ -133,7 +136,7 @@ async def entries_agree(target: Target) -> None:
             same(info.version, head.version, f"version of {info.key} in the listing")
 
 
-@check("D08", "A listing survives changes meanwhile", requires=("list",))
+@check("D08", "A listing survives changes meanwhile", requires=("list",), reading=True)
 async def changes_meanwhile(target: Target) -> None:
     """Writing and deleting while a listing is under way does not break it: every object that is there all the
     time is listed exactly once; the changed ones may or may not be."""
@@ -158,7 +161,7 @@ async def changes_meanwhile(target: Target) -> None:
         same(len(set(seen)), len(seen), f"number of different keys, against keys listed while {way} others")
 
 
-@check("D09", "No bookkeeping shows", requires=("list",))
+@check("D09", "No bookkeeping shows", requires=("list",), reading=True)
 async def no_bookkeeping(target: Target) -> None:
     """After overwrites, conditional puts that won and lost, metadata and deletes, a listing shows the
     objects and nothing else: no lock, temporary or metadata files and no emptied folders."""
@@ -184,7 +187,7 @@ async def no_bookkeeping(target: Target) -> None:
     same(await keys_of(client, "gone"), [], "keys listed under an emptied folder")
 
 
-@check("D10", "An empty place lists as empty", requires=("list",))
+@check("D10", "An empty place lists as empty", requires=("list",), reading=True)
 async def empty_place(target: Target) -> None:
     """Listing where nothing was ever written yields nothing and raises nothing, with and without a prefix."""
     client = await target.client()
@@ -194,7 +197,7 @@ async def empty_place(target: Target) -> None:
         same(await keys_of(client, "no/such/", "no/such/key"), [], "keys after a key in an empty place")
 
 
-@check("D11", "Listing that the storage does not have is refused", requires=("!list",))
+@check("D11", "Listing that the storage does not have is refused", requires=("!list",), reading=True)
 async def listing_refused(target: Target) -> None:
     """A storage that does not declare ``list`` raises `Unsupported`; it does not yield an empty listing."""
     client = await target.client()
@@ -202,7 +205,7 @@ async def listing_refused(target: Target) -> None:
     await refused(collect(client.list()), Unsupported, what="a listing")
 
 
-@check("D12", "Listings do not disturb each other", requires=("list",))
+@check("D12", "Listings do not disturb each other", requires=("list",), reading=True)
 async def interleaved(target: Target) -> None:
     """Two listings of one client, advanced in turns, each yield everything."""
     client = await target.client()

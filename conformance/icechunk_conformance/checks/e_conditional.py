@@ -212,7 +212,7 @@ async def large_conditional(target: Target) -> None:
     """Conditions hold for an object of several megabytes as for a small one, given in several buffers: on
     servers it is uploaded in parts, and the condition has to hold when they are put together."""
     client = await target.client()
-    body = large_body(target.budget.large_object)
+    body = large_body(target.large_object)
     halves = [body[: len(body) // 2], body[len(body) // 2 :]]
     version = await client.put("large", halves, IF_ABSENT)
     async with unchanged(client, "large", "a create of a large object over another"):

@@ -411,7 +411,7 @@ async def registers_between_threads(target: Target) -> None:
 
 @check("F14", "A raced object behaves as one register: processes", requires=("processes",))
 async def registers_between_processes(target: Target) -> None:
-    """As F13, between processes."""
+    """As F13, between processes that share nothing but the storage."""
     keys, turns = _turns(target)
     target.remember(keys)
     jobs = [(play, keys, turns, fresh_seed())] * target.budget.processes
@@ -443,7 +443,11 @@ async def metadata_with_the_object(target: Target) -> None:
     async def look(own: Storage, racer: Racer) -> None:
         for _ in range(turns):
             data, info = await own.get_range("object")
-            same(info.metadata.get("body"), bytes(data).decode(), "metadata read with an object, against its body")
+            same(
+                info.metadata.get("body"),
+                bytes(data).decode(),
+                "metadata read with an object, against its body",
+            )
             await racer.turn()
 
     count = max(1, target.budget.threads // 2)
@@ -470,7 +474,11 @@ async def released_together(target: Target) -> None:
     for turn in range(rounds):
         key = f"raced-{turn}"
         for body in (b"created by", b"updated by"):
-            condition = IF_ABSENT if body == b"created by" else IfVersion((await clean.head(key)).version or Version(""))
+            condition = (
+                IF_ABSENT
+                if body == b"created by"
+                else IfVersion((await clean.head(key)).version or Version(""))
+            )
             tries = [_told(wire.client, key, b"%s %d" % (body, number), condition) for number in range(count)]
             winners = [won for won in await asyncio.gather(*tries) if won is not None]
             same(len(winners), 1, f"number of {count} writes of {key!r} that were told they won")

@@ -1,7 +1,7 @@
 """Group G: conditional writes whose outcome the writer does not get to know.
 
-What is judged is the outcome that the engine arrives at (`icechunk_core.assets.conditional_put`) from what the
-storage says and shows: success, conflict or *unknown*, and never a wrong one.
+What is judged is the outcome that the engine arrives at (`icechunk_core.assets.conditional_put`) from what
+the storage says and shows: success, conflict or *unknown*, and never a wrong one.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ async def refused_by_itself(target: Target) -> None:
         await case.succeeded(await case.attempt())
 
 
-@check("G03", "A write that landed is a success, though the server answered with an error", requires=("create",))
+@check(
+    "G03", "A write that landed is a success, though the server answered with an error", requires=("create",)
+)
 async def answer_is_error(target: Target) -> None:
     """The write is carried out and answered with 503. The writer is told success."""
     async for case in cases(target):
@@ -200,8 +202,8 @@ async def request_lost(target: Target) -> None:
 
 @check("G07", "A write that never arrives is not a success", requires=("create",))
 async def never_arrives(target: Target) -> None:
-    """No request arrives. The writer is told that the outcome is unknown, for a request may still be under way;
-    not success, not conflict. Nothing is written."""
+    """No request arrives. The writer is told that the outcome is unknown, for a request may still be under
+    way; not success, not conflict. Nothing is written."""
     async for case in cases(target, impatient=True):
         case.faulty.strike(Moment.REQUEST_LOST, case.key, times=None)
         case.told(await case.attempt(), "unknown")
@@ -261,10 +263,10 @@ async def lands_too_late(target: Target) -> None:
 @check("G12", "Raced updates under faults form one chain", requires=("update", "threads"))
 async def raced_under_faults(target: Target) -> None:
     """Several writers update one object by compare-and-swap while requests and answers are lost at random.
-    From the last object the chain of predecessors leads to the first: every update that was
-    reported as success is in it, and of the unknown ones those that landed. One that was reported as a conflict
-    is not, unless the storage's client repeated it by itself after another writer had replaced it: then
-    nothing tells it from a lost race (a commit looks into the history for itself, see G14)."""
+    From the last object the chain of predecessors leads to the first: every update that was reported as
+    success is in it, and of the unknown ones those that landed. One that was reported as a conflict is not,
+    unless the storage's client repeated it by itself after another writer had replaced it: then nothing
+    tells it from a lost race (a commit looks into the history for itself, see G14)."""
     clean = await target.client()
     await clean.put("raced", step_body("start", "", 0))
     chance = Chance(fresh_seed())
@@ -306,8 +308,8 @@ async def _step(client: Storage, id: str) -> Attempt:
 
 @check("G13", "A commit whose answer was lost is a success, once", requires=("create", "update"))
 async def commit_answer_lost(target: Target) -> None:
-    """The put that publishes a commit is carried out, and its answer is lost. The commit returns its id, and the
-    history of the branch has it once."""
+    """The put that publishes a commit is carried out, and its answer is lost. The commit returns its id,
+    and the history of the branch has it once."""
     clean, faulty = await target.client(), await target.faulty()
     await engine.create(clean)
     repo = await engine.open(faulty.client)
@@ -347,8 +349,8 @@ async def commit_built_upon(target: Target) -> None:
 
 @check("G15", "A commit of unknown outcome, repeated, is there once", requires=("create", "update"))
 async def unknown_commit(target: Target) -> None:
-    """No answer comes, and the put lands after the commit was given up: `OutcomeUnknown`. Committing again with the
-    same session finds it, returns its id, and the history has it once."""
+    """No answer comes, and the put lands after the commit was given up: `OutcomeUnknown`. Committing again
+    with the same session finds it, returns its id, and the history has it once."""
     clean, faulty = await target.client(), await target.faulty(impatient=True)
     await engine.create(clean)
     repo = await engine.open(faulty.client)

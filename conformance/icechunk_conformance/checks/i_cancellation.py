@@ -97,7 +97,7 @@ async def cancelled_conditional(target: Target) -> None:
         await refused(client.put(key, b"x", IF_ABSENT), AlreadyExists, what="a create over an object")
 
 
-@check("I04", "Cancelled reads do no harm", requires=("may_suspend",))
+@check("I04", "Cancelled reads do no harm", requires=("may_suspend",), reading=True)
 async def cancelled_reads(target: Target) -> None:
     """Reads and heads that are cancelled at any point end at once; the client goes on working and later
     reads are exact."""
@@ -109,7 +109,7 @@ async def cancelled_reads(target: Target) -> None:
         same(await read(client, "object"), BODY, "bytes read after a cancelled read")
 
 
-@check("I05", "An abandoned listing does no harm", requires=("list",))
+@check("I05", "An abandoned listing does no harm", requires=("list",), reading=True)
 async def abandoned_listing(target: Target) -> None:
     """Listings that are left after a few entries, closed or just dropped, leave a client that lists,
     reads and writes."""
