@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from icechunk_core.contract.binding import bind_hooks, check_replacements
@@ -123,13 +124,21 @@ class Storage:
             return False
         return True
 
-    def with_hooks(self, capabilities: Capabilities | None = None, **replaced: Callable[..., Any]) -> Storage:
+    def with_hooks(
+        self,
+        capabilities: Capabilities | None = None,
+        rewrap: Callable[[Storage], Storage] | None = None,
+        **replaced: Callable[..., Any],
+    ) -> Storage:
         """A storage with some hooks replaced: how wrappers are made.
 
         Replacements are called by position with all arguments of `OperationHooks`; take
-        and hand on ``*arguments``, so that arguments added later pass through. The result
-        does not pickle, for it would come back without the wrapper; a wrapper that is
-        registered (`icechunk_core.plugins.register_wrapper`) is applied again there.
+        and hand on ``*arguments``, so that arguments added later pass through.
+
+        ``rewrap`` is a picklable function that wraps the storage inside again where it is
+        unpickled. Without it the result does not pickle, for it would come back without the
+        wrapper; a wrapper that is registered (`icechunk_core.plugins.register_wrapper`) is
+        applied again there.
 
         Raises
         ------
@@ -143,6 +152,7 @@ class Storage:
             hooks={**self._hooks, **replaced},
             capabilities=capabilities or self.capabilities,
             config=self.config,
+            reopen=partial(_wrapped_again, self._reopen, rewrap) if self._reopen and rewrap else None,
         )
 
     def reopened_by(self, reopen: Callable[[Any], Storage]) -> Storage:
@@ -194,6 +204,12 @@ class Storage:
                 "(register_wrapper) and open it by URL"
             )
         return self._reopen, (self.config,)
+
+
+def _wrapped_again(
+    reopen: Callable[[Any], Storage], rewrap: Callable[[Storage], Storage], config: Any
+) -> Storage:
+    return rewrap(reopen(config))
 
 
 def open_backend(

@@ -2,12 +2,25 @@
 
 Each constructor checks its arguments (`StorageConfigError`, a `ValueError`) and opens the
 storage with the installed plugin for its scheme (`PluginError` says what to install). No
-network access happens here.
+network access happens here. The ``with_...`` functions decorate a storage: repeat, bound, count,
+delay or break its calls.
 """
 
 from typing import TypeAlias
 
 from icechunk_core.contract import Storage
+from icechunk_core.contract.wrappers import (
+    Call,
+    Fault,
+    FaultLog,
+    RetryPolicy,
+    StorageMetrics,
+    with_concurrency_limit,
+    with_faults,
+    with_latency,
+    with_metrics,
+    with_retries,
+)
 from icechunk_core.format.configuration import (
     ChecksumAlgorithm,
     ObjectStoreConfig,
@@ -56,12 +69,17 @@ AnyObjectStoreConfig: TypeAlias = (
 
 __all__ = [
     "AnyObjectStoreConfig",
+    "Call",
     "ChecksumAlgorithm",
+    "Fault",
+    "FaultLog",
     "ObjectStoreConfig",
+    "RetryPolicy",
     "S3Options",
     "Storage",
     "StorageConcurrencySettings",
     "StorageLike",
+    "StorageMetrics",
     "StorageObjectInfo",
     "StorageRetriesSettings",
     "StorageSettings",
@@ -84,4 +102,9 @@ __all__ = [
     "s3_store",
     "storage_from_url",
     "tigris_storage",
+    "with_concurrency_limit",
+    "with_faults",
+    "with_latency",
+    "with_metrics",
+    "with_retries",
 ]

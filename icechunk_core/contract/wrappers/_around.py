@@ -23,8 +23,12 @@ def around_each(
         [tuple[Any, ...], Callable[..., AsyncGenerator[Any, None]]], AsyncGenerator[Any, None]
     ],
     capabilities: Capabilities | None = None,
+    rewrap: Callable[[Storage], Storage] | None = None,
 ) -> Storage:
-    """A storage whose coroutine hooks go through ``around`` and whose listings through ``around_list``."""
+    """A storage whose coroutine hooks go through ``around`` and whose listings through ``around_list``.
+
+    ``rewrap`` does the same to a storage that was unpickled.
+    """
     hooks: dict[str, Callable[..., Any]] = {}
     for name in storage.hook_names - {"list"}:
         hooks[name] = _wrapped(name, storage.hook(name), around)
@@ -36,7 +40,7 @@ def around_each(
                 yield info
 
     hooks["list"] = list_
-    return storage.with_hooks(capabilities=capabilities, **hooks)
+    return storage.with_hooks(capabilities, rewrap, **hooks)
 
 
 def _wrapped(name: str, inner: Callable[..., Any], around: Around) -> Callable[..., Any]:

@@ -146,7 +146,7 @@ class FaultLog:
 
 
 def with_faults(storage: Storage, *faults: Fault) -> tuple[Storage, FaultLog]:
-    """A storage that fails as scripted, and the log of its calls.
+    """A storage that fails as scripted, and the log of its calls. It does not pickle.
 
     Parameters
     ----------

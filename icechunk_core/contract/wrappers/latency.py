@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -23,7 +24,8 @@ def with_latency(
 ) -> Storage:
     """A storage each of whose calls waits first, by suspending.
 
-    It declares ``may_suspend``, whatever the storage inside declares.
+    It declares ``may_suspend``, whatever the storage inside declares. It pickles if ``seconds``
+    and ``sleep`` do.
 
     Parameters
     ----------
@@ -56,4 +58,5 @@ def with_latency(
         around,
         around_list=around_list,
         capabilities=evolve(storage.capabilities, may_suspend=True),
+        rewrap=partial(with_latency, seconds=seconds, sleep=sleep),
     )

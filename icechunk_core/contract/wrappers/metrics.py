@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from attrs import Factory, define, field
@@ -80,6 +81,8 @@ class StorageMetrics:
 def with_metrics(storage: Storage, *, clock: Clock | None = None) -> tuple[Storage, StorageMetrics]:
     """A storage that counts its calls, and the counters.
 
+    Unpickled, the storage counts for itself: another process's calls are not in these counters.
+
     Parameters
     ----------
     storage
@@ -125,4 +128,9 @@ def with_metrics(storage: Storage, *, clock: Clock | None = None) -> tuple[Stora
             raise
         metrics.count("list", waited + now() - start, listed=listed)
 
-    return around_each(storage, around, around_list=around_list), metrics
+    wrapped = around_each(storage, around, around_list=around_list, rewrap=partial(_counting, clock=clock))
+    return wrapped, metrics
+
+
+def _counting(storage: Storage, clock: Clock | None) -> Storage:
+    return with_metrics(storage, clock=clock)[0]
