@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 from icechunk_core.clock import Clock, SystemClock
@@ -44,22 +44,20 @@ class Calls:
         """The result of an operation, tried again as the policy says; see `Retrying`."""
         return await self._retrying(attempt, conditional=conditional)
 
-    async def plain(
-        self, request: Request, key: str, size: int | None, *, tolerated: Sequence[int] = ()
-    ) -> Reply:
+    async def plain(self, request: Request, key: str | None, size: int | None) -> Reply:
         """One attempt at a plain request that moves so many bytes.
 
         Raises
         ------
         AttemptFailed
-            If there is no answer, or one that tells of a failure and is not tolerated.
+            If there is no answer, or one that tells of a failure.
         """
         client = self.client()
         try:
             reply = await client.send(request, self._patience(size))
         except SDK_ERRORS as error:
             raise self._failed(error, key) from error
-        if reply.status >= 300 and reply.status not in tolerated:
+        if reply.status >= 300:
             raise failed_status(
                 reply.status,
                 reply.body,

@@ -57,6 +57,12 @@ def _emulator() -> str | None:
     return _endpoint(os.environ.get("STORAGE_EMULATOR_HOST"))
 
 
+def _reads(value: Any) -> str:
+    if value not in ("auto", "xml", "json"):
+        raise StorageConfigError(f"the option 'reads' must be auto, xml or json, not {value!r}")
+    return str(value)
+
+
 def _positive(instance: object, attribute: Any, value: float) -> None:
     if not value > 0:
         raise StorageConfigError(f"the option {attribute.name!r} must be greater than 0, not {value!r}")
@@ -109,9 +115,12 @@ class GcsConfig:
     resumable_from
         Objects of this many bytes or more are uploaded in several requests. Conditional puts,
         unless they are larger than 256 MiB, take one request.
+    reads
+        Protocol of reads: ``xml`` (what Google's servers are read by), ``json``, or ``auto``, which is
+        ``xml`` for addresses in ``googleapis.com`` and ``json`` for all others.
     lean
-        Send plain reads and writes over aiohttp instead of Google's client, at a fraction of
-        the time per request.
+        Send requests over aiohttp instead of Google's session in threads, at a fraction of the
+        time per request.
     read_only
         Refuse all writes.
     """
@@ -140,5 +149,6 @@ class GcsConfig:
     deadline: float = field(default=120.0, validator=_positive)
     max_tries: int = field(default=8, validator=_positive)
     resumable_from: int = field(default=64 << 20, validator=_positive)
+    reads: str = field(default="auto", converter=_reads)
     lean: bool = True
     read_only: bool = False

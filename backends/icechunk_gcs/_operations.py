@@ -1,24 +1,20 @@
-"""What Google's client does: lists, deletes, copies and resumable uploads. Blocking, for worker threads."""
+"""What Google's client does: copies and resumable uploads. Blocking, for worker threads."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from google.auth import credentials
 from google.cloud import storage
 
-from icechunk_core.contract import ObjectInfo, Version
-from icechunk_gcs._replies import info_from_json
+from icechunk_core.contract import Version
 from icechunk_gcs._session import SignedSession
 from icechunk_gcs._settings import Settings
 
-__all__ = ["Operations", "Page"]
+__all__ = ["Operations"]
 
-Page: TypeAlias = list[tuple[str, ObjectInfo]]
-
-_FIELDS = "items(name,size,generation,updated,metadata),nextPageToken"
 _CHUNK = 32 << 20
 """Bytes of one request of a resumable upload; a multiple of 256 KiB."""
 
@@ -36,27 +32,9 @@ class Operations:
             client_options={"api_endpoint": settings.endpoint},
             _http=session,
         )
+        # It would look up the bucket in a thread of its own, for traces that nobody asked for.
+        self._client._bucket_metadata_cache = None
         self._bucket = self._client.bucket(settings.config.bucket)
-
-    def list_page(
-        self, prefix: str, start: str | None, token: str | None, limit: int
-    ) -> tuple[Page, str | None]:
-        """Names and objects of one page, in order, and the token of the next one."""
-        found = self._client.list_blobs(
-            self._bucket,
-            prefix=prefix or None,
-            start_offset=start,
-            page_token=token,
-            page_size=limit,
-            fields=_FIELDS,
-            retry=None,
-        )
-        page = next(found.pages, ())
-        return [(blob.name, _info(blob)) for blob in page], found.next_page_token
-
-    def delete(self, name: str) -> None:
-        """Delete one object."""
-        self._bucket.blob(name).delete(retry=None)
 
     def copy(self, source: str, target: str) -> Version:
         """Copy one object, in several steps if it is large."""
@@ -92,13 +70,3 @@ class Operations:
             checksum="crc32c",
         )
         return Version(str(blob.generation))
-
-
-def _info(blob: Any) -> ObjectInfo:
-    item = {
-        "size": blob.size or 0,
-        "generation": blob.generation,
-        "updated": blob.updated.isoformat(),
-        "metadata": blob.metadata,
-    }
-    return info_from_json(blob.name, item)

@@ -18,6 +18,7 @@ __all__ = [
     "incomplete",
     "info_from_json",
     "json_object",
+    "page_of",
     "read_reply",
     "size_from_head",
     "told_by_headers",
@@ -140,4 +141,21 @@ def info_from_json(key: str, item: Mapping[str, Any]) -> ObjectInfo:
         Version(str(item["generation"])),
         updated,
         dict(item.get("metadata") or {}),
+        str(item["etag"]) if "etag" in item else None,
     )
+
+
+def page_of(body: bytes) -> tuple[list[tuple[str, ObjectInfo]], str | None]:
+    """Names and objects of one page of a listing, and the token of the next page.
+
+    Raises
+    ------
+    Unavailable
+        If it is none.
+    """
+    try:
+        page = json.loads(body)
+        found = [(item["name"], info_from_json(item["name"], item)) for item in page.get("items") or ()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unavailable("the server's answer is not a page of a listing") from error
+    return found, page.get("nextPageToken") or None

@@ -1,8 +1,9 @@
 """Plain reads and writes as HTTP requests: values, made without I/O.
 
-Reading uses the XML protocol, whose one answer has the bytes (or for a HEAD, none), the size,
-the generation, the time and the user metadata; the JSON protocol's has no metadata.
-Writing uses a JSON multipart upload: one request, whole or not at all.
+Google is read by the XML protocol, whose one answer has the bytes, the size, the generation, the
+time and the user metadata; the JSON protocol's leaves the metadata out. Emulators put it in there too,
+and not all have the XML protocol. Everything else is JSON. An upload is a multipart one: one request,
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -32,16 +33,18 @@ from icechunk_core.contract.keys import check_key
 __all__ = [
     "Request",
     "checked_name",
+    "delete_object",
     "generation_of",
     "get_object",
     "head_object",
-    "object_metadata",
+    "list_objects",
     "upload_object",
     "wanted_generation",
 ]
 
 _GENERATION = re.compile(r"[1-9][0-9]{0,18}")
 _ANY_SIZE = 1 << 62
+_LISTED = "items(name,size,generation,updated,etag,metadata),nextPageToken"
 
 
 @frozen
@@ -110,7 +113,7 @@ def wanted_generation(condition: Condition, key: str) -> int | None:
 
 
 def get_object(
-    bucket: str, key: str, name: str, byte_range: ByteRange, if_version: Version | None
+    bucket: str, key: str, name: str, byte_range: ByteRange, if_version: Version | None, *, xml: bool
 ) -> Request:
     """Read an object or a part of it.
 
@@ -123,23 +126,40 @@ def get_object(
     headers = {"accept-encoding": "gzip"}
     if byte_range is not None:
         headers["range"] = _range_header(byte_range, key)
-    if if_version is not None:
-        headers["x-goog-if-generation-match"] = str(generation_of(if_version, key))
-    return Request("GET", _path(bucket, name), headers)
+    generation = None if if_version is None else generation_of(if_version, key)
+    if xml:
+        if generation is not None:
+            headers["x-goog-if-generation-match"] = str(generation)
+        return Request("GET", _xml_path(bucket, name), headers)
+    query = "?alt=media" if generation is None else f"?alt=media&ifGenerationMatch={generation}"
+    return Request("GET", "/download" + _json_path(bucket, name) + query, headers)
 
 
-def head_object(bucket: str, name: str) -> Request:
-    """Ask what is known about an object."""
-    return Request("HEAD", _path(bucket, name), {"accept-encoding": "gzip"})
+def head_object(bucket: str, name: str, *, xml: bool) -> Request:
+    """Ask what is known about an object: in headers, or, by the JSON protocol, as an entry."""
+    if xml:
+        return Request("HEAD", _xml_path(bucket, name), {"accept-encoding": "gzip"})
+    return Request("GET", _json_path(bucket, name) + "?projection=noAcl")
 
 
-def object_metadata(bucket: str, name: str) -> Request:
-    """The same as JSON, for servers whose answers to the others leave something out."""
-    return Request("GET", f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}?projection=noAcl")
+def list_objects(bucket: str, prefix: str, start: str | None, token: str | None, limit: int) -> Request:
+    """One page of a listing: names that begin with a text, from ``start`` on (which is included)."""
+    query = {"maxResults": str(limit), "projection": "noAcl", "fields": _LISTED}
+    if prefix:
+        query["prefix"] = prefix
+    if start:
+        query["startOffset"] = start
+    if token:
+        query["pageToken"] = token
+    return Request("GET", f"/storage/v1/b/{bucket}/o?{urlencode(query)}")
 
 
-def _path(bucket: str, name: str) -> str:
+def _xml_path(bucket: str, name: str) -> str:
     return f"/{bucket}/{quote(name, safe='/')}"
+
+
+def _json_path(bucket: str, name: str) -> str:
+    return f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
 
 
 def _range_header(byte_range: ByteRange, key: str) -> str:
@@ -153,6 +173,11 @@ def _range_header(byte_range: ByteRange, key: str) -> str:
 
 
 # --- writing -----------------------------------------------------------------
+
+
+def delete_object(bucket: str, name: str) -> Request:
+    """Delete an object."""
+    return Request("DELETE", _json_path(bucket, name), reading=False)
 
 
 def upload_object(

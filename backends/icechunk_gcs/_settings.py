@@ -38,6 +38,8 @@ class Settings:
         Extra headers by role.
     acl
         Predefined ACL of new objects (``x-goog-acl`` among the headers says so).
+    xml
+        Whether to read by the XML protocol.
     secrets
         Texts that no message may show.
     """
@@ -48,6 +50,7 @@ class Settings:
     read_headers: Mapping[str, str] = field(repr=False)
     write_headers: Mapping[str, str] = field(repr=False)
     acl: str | None
+    xml: bool
     secrets: frozenset[str] = field(repr=False)
 
     def object_name(self, key: str) -> str:
@@ -80,6 +83,7 @@ def settings_of(config: GcsConfig) -> Settings:
         },
         write_headers=write,
         acl=None if acl is None else re.sub(r"-(\w)", lambda match: match[1].upper(), acl),
+        xml=config.reads == "xml" or (config.reads == "auto" and _is_google(endpoint)),
         secrets=secrets,
     )
 
@@ -200,6 +204,10 @@ def _said_by_service_account(credential: AnyGcsCredential) -> tuple[str | None, 
         raise StorageConfigError("the service account's key is no JSON object; pass the text of its file")
     base = said.get("gcs_base_url")
     return (str(base).rstrip("/") if base else None), bool(said.get("disable_oauth"))
+
+
+def _is_google(endpoint: str) -> bool:
+    return (urlsplit(endpoint).hostname or "").endswith(".googleapis.com")
 
 
 def _is_here(host: str) -> bool:

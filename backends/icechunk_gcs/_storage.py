@@ -36,22 +36,25 @@ from icechunk_gcs._calls import Attempt, Calls
 from icechunk_gcs._checksum import crc32c, damaged
 from icechunk_gcs._config import GcsConfig
 from icechunk_gcs._errors import AttemptFailed, no_bucket
-from icechunk_gcs._operations import Operations, Page
+from icechunk_gcs._operations import Operations
 from icechunk_gcs._replies import (
     Reply,
     incomplete,
     info_from_json,
     json_object,
+    page_of,
     read_reply,
     size_from_head,
     told_by_headers,
     version_from_upload,
 )
 from icechunk_gcs._requests import (
+    Request,
     checked_name,
+    delete_object,
     get_object,
     head_object,
-    object_metadata,
+    list_objects,
     upload_object,
     wanted_generation,
 )
@@ -90,7 +93,8 @@ class GcsStorage:
     ) -> tuple[Buffer, ObjectInfo]:
         self._calls.check_open()
         name = self._name(key)
-        request = get_object(self._config.bucket, key, name, byte_range, if_version)
+        request = get_object(self._config.bucket, key, name, byte_range, if_version, xml=self._settings.xml)
+        described = head_object(self._config.bucket, name, xml=False)
         size = byte_range.end - byte_range.start if isinstance(byte_range, Range) else None
 
         async def attempt() -> tuple[bytes, ObjectInfo]:
@@ -98,7 +102,10 @@ class GcsStorage:
             data, whole = read_reply(key, byte_range, reply)
             if byte_range is None and damaged(data, reply.headers):
                 raise Unavailable(f"object {key!r}: the bytes that came do not fit their checksum", key=key)
-            return data, await self._told(key, name, reply, whole)
+            if incomplete(reply):  # some emulators'
+                about = await self._calls.plain(described, key, 0)
+                return data, info_from_json(key, json_object(key, about.body))
+            return data, told_by_headers(key, reply, whole)
 
         data, info = await self._found(key, attempt)
         if if_version is not None and info.version != if_version:  # emulators ignore the condition
@@ -109,20 +116,15 @@ class GcsStorage:
     async def head(self, key: str) -> ObjectInfo:
         self._calls.check_open()
         name = self._name(key)
-        request = head_object(self._config.bucket, name)
+        request = head_object(self._config.bucket, name, xml=self._settings.xml)
 
         async def attempt() -> ObjectInfo:
-            reply = await self._calls.plain(request, key, 0, tolerated=(405, 501))
-            return await self._told(key, name, reply, size_from_head(reply))
+            reply = await self._calls.plain(request, key, 0)
+            if request.method == "HEAD":
+                return told_by_headers(key, reply, size_from_head(reply))
+            return info_from_json(key, json_object(key, reply.body))
 
         return await self._found(key, attempt)
-
-    async def _told(self, key: str, name: str, reply: Reply, size: int) -> ObjectInfo:
-        """The object's description: by the headers, or by one more request where those are not enough."""
-        if not incomplete(reply):
-            return told_by_headers(key, reply, size)
-        more = await self._calls.plain(object_metadata(self._config.bucket, name), key, 0)
-        return info_from_json(key, json_object(key, more.body))
 
     async def _found(self, key: str, attempt: Attempt[T]) -> T:
         """A read's result; where nothing is found, whether the bucket is there is looked up once."""
@@ -145,7 +147,7 @@ class GcsStorage:
             If it is missing.
         """
         try:
-            await self._calls.client_call(None, 0, Operations.list_page, "", None, None, 1)
+            await self._calls.plain(list_objects(self._config.bucket, "", None, None, 1), None, 0)
         except AttemptFailed as failed:
             if isinstance(failed.error, StorageConfigError):
                 raise failed.error from failed.__cause__
@@ -161,13 +163,12 @@ class GcsStorage:
         start = None if start_after is None else self._settings.object_name(start_after)
         token: str | None = None
         while True:
+            request = list_objects(self._config.bucket, beginning, start, token, _PAGE)
 
-            async def attempt(token: str | None = token) -> tuple[Page, str | None]:
-                return await self._calls.client_call(
-                    None, 0, Operations.list_page, beginning, start, token, _PAGE
-                )
+            async def attempt(request: Request = request) -> Reply:
+                return await self._calls.plain(request, None, 0)
 
-            page, token = await self._calls.repeated(attempt)
+            page, token = page_of((await self._calls.repeated(attempt)).body)
             for name, info in page:
                 if start is None or name.encode() > start.encode():
                     yield evolve(info, key=name[root:])
@@ -256,10 +257,10 @@ class GcsStorage:
 
     async def _delete(self, key: str) -> DeleteResult:
         async def attempt() -> None:
-            await self._calls.client_call(key, 0, Operations.delete, name)
+            await self._calls.plain(request, key, 0)
 
         try:
-            name = self._name(key)
+            request = delete_object(self._config.bucket, self._name(key))
             await self._calls.repeated(attempt)
         except NotFound:
             return DeleteResult(key)
