@@ -213,11 +213,8 @@ class PackingSink(ObjectSink):
                 flight = pack.flight
                 if flight is None or flight.done():
                     flight = self._start(pack)
-            await self._wait(flight)
-
-    async def _wait(self, flight: Future[None]) -> None:
-        with suppress(_Abandoned):
-            await wait_for(flight, may_suspend=self._storage.may_suspend)
+            with suppress(_Abandoned):
+                await wait_for(flight, may_suspend=self._storage.may_suspend)
 
     async def flush(self) -> None:
         """Write all packs, here unless it is done elsewhere already."""
@@ -234,7 +231,8 @@ class PackingSink(ObjectSink):
                 return
             await self._write_here(mine)
             for flight in elsewhere:
-                await self._wait(flight)
+                with suppress(Exception):  # what failed elsewhere is tried here, in the next round
+                    await wait_for(flight, may_suspend=self._storage.may_suspend)
 
     def _claim(self, pack: _Pack) -> Future[None]:
         pack.flight = Future()

@@ -1,0 +1,1 @@
+"""Packs: how chunks get into them, out of them, and from sparse ones into new ones."""
