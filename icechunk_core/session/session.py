@@ -18,6 +18,7 @@ from icechunk_core.session.paths import absolute_path
 from icechunk_core.session.pickling import restore_state, save_state
 from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
+from icechunk_core.session.view_methods import ViewMethods
 from icechunk_core.store import IcechunkStore
 from icechunk_core.transaction.diff import Diff, status_diff
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 
-class Session(ChunkMethods):
+class Session(ChunkMethods, ViewMethods):
     """Reads one snapshot of a repository and, if writable, collects changes to commit.
 
     Made by ``Repository.readonly_session`` and ``Repository.writable_session``. All

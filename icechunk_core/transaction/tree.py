@@ -19,19 +19,20 @@ class _Branch:
     below: dict[str, _Branch] = field(factory=dict)
 
 
-def render_tree(nodes: Iterable[NodeSnapshot]) -> str:
+def render_tree(nodes: Iterable[NodeSnapshot], *, top: str = "/") -> str:
     """Draw groups, and arrays with shape and data type.
 
-    A group that has members but does not exist itself is drawn with a question mark.
+    A group that has members but does not exist itself is drawn with a question mark. ``top`` is the
+    path of the node that stands first; all others are below it.
     """
     root = _Branch()
     for node in nodes:
         branch = root
-        for part in node.path.split("/")[1:]:
+        for part in node.path[len(top.rstrip("/")) :].split("/")[1:]:
             if part:
                 branch = branch.below.setdefault(part, _Branch())
         branch.node = node
-    lines = ["/" + _about(root)]
+    lines = [_printable(top) + _about(root)]
     # (branch, indentation) still to be drawn, the next one last: deep hierarchies need no recursion.
     waiting = _rows(root, "")
     while waiting:
