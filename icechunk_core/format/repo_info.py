@@ -74,6 +74,7 @@ __all__ = [
     "UpdateKind",
     "UpdateLog",
     "decode_repo_info",
+    "decode_updates",
     "encode_and_keep",
     "encode_repo_info",
 ]
@@ -143,21 +144,9 @@ def decode_repo_info(data: bytes, *, name: str) -> RepoInfo:
         The file is malformed or of a newer version. Snapshot messages and metadata, and entries of the
         operations log, are read when they are looked at, and may raise it then.
     """
-    header, payload = unseal(data, FileType.REPO_INFO, name=name)
-    if header.spec_version != _FILE_VERSION:
-        raise Corrupt(
-            f"repo info file with spec version {header.spec_version}, which has none",
-            object_name=name,
-            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
-        )
-    root = FlatBuffer(payload, name=name, max_depth=_MAX_DEPTH).root()
+    root = _root(data, name)
     spec_version = root.u8(0)
-    if spec_version not in (1, 2):
-        raise Corrupt(
-            f"repository of spec version {spec_version}; please upgrade icechunk-core",
-            object_name=name,
-            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
-        )
+    payload = root.buffer.data
     snapshots = SnapshotTable.from_tables(payload, root.table_positions(4), name=name)
     return RepoInfo(
         spec_version=spec_version,
@@ -174,6 +163,32 @@ def decode_repo_info(data: bytes, *, name: str) -> RepoInfo:
         disabled_flags=_decode_flags(root, 11),
         extra=root.optional_byte_vector(12),
     )
+
+
+def decode_updates(data: bytes, *, name: str) -> tuple[UpdateLog, str | None]:
+    """The operations log of a repo info file, and where it goes on, without the rest; else as that."""
+    root = _root(data, name)
+    log = UpdateLog.from_tables(root.buffer.data, root.table_positions(7), name=name)
+    return log, root.optional_string(8)
+
+
+def _root(data: bytes, name: str) -> FlatTable:
+    header, payload = unseal(data, FileType.REPO_INFO, name=name)
+    if header.spec_version != _FILE_VERSION:
+        raise Corrupt(
+            f"repo info file with spec version {header.spec_version}, which has none",
+            object_name=name,
+            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
+        )
+    root = FlatBuffer(payload, name=name, max_depth=_MAX_DEPTH).root()
+    spec_version = root.u8(0)
+    if spec_version not in (1, 2):
+        raise Corrupt(
+            f"repository of spec version {spec_version}; please upgrade icechunk-core",
+            object_name=name,
+            kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
+        )
+    return root
 
 
 def encode_repo_info(info: RepoInfo, *, level: int = 3) -> bytes:

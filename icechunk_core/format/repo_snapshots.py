@@ -44,6 +44,27 @@ def _same(info: SnapshotInfo) -> SnapshotInfo:
     return info
 
 
+class _Block:
+    """Some encoded rows, decoded together when one is looked at."""
+
+    __slots__ = ("_columns", "_infos", "_rows")
+
+    def __init__(self, columns: SnapshotColumns | None, rows: list[int]) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._infos: list[SnapshotInfo] | None = None
+
+    def info(self, place: int) -> SnapshotInfo:
+        """The entry at a place of the block; `Corrupt` if it is damaged, whatever the others are."""
+        if self._infos is None:
+            assert self._columns is not None
+            try:
+                self._infos = self._columns.infos(self._rows)
+            except Corrupt:
+                return self._columns.info(self._rows[place])
+        return self._infos[place]
+
+
 class SnapshotTable:
     """All snapshots of a repository, by id. Immutable; decoded only where looked at.
 
@@ -86,18 +107,34 @@ class SnapshotTable:
         row = -1 if self._columns is None else self._columns.row(snapshot_id)
         return None if self._columns is None or row < 0 else self._columns.parent_id(row)
 
-    def lineage(self, snapshot_id: bytes) -> Iterator[Callable[[], SnapshotInfo]]:
-        """A snapshot and its ancestors, each decoded when it is called.
+    def lineage(self, snapshot_id: bytes) -> Iterator[list[Callable[[], SnapshotInfo]]]:
+        """A snapshot and its ancestors, in blocks that are decoded when one of their entries is called.
 
-        Ends at the root, and at a parent that is not in the table.
+        Nothing if the snapshot is not in the table.
+
+        Raises
+        ------
+        Corrupt
+            When it comes to a parent that is not in the table, or to one for the second time.
         """
-        columns = self._columns
+        waiting: list[int | SnapshotInfo] = []
+        size = _FIRST_BLOCK
         for entry in self._walk(snapshot_id):
-            if isinstance(entry, int):
-                assert columns is not None
-                yield partial(columns.info, entry)
-            else:
-                yield partial(_same, entry)
+            waiting.append(entry)
+            if len(waiting) >= size:
+                yield self._block(waiting)
+                waiting = []
+                size = min(4 * size, _LARGEST_BLOCK)
+        if waiting:
+            yield self._block(waiting)
+
+    def _block(self, entries: list[int | SnapshotInfo]) -> list[Callable[[], SnapshotInfo]]:
+        block = _Block(self._columns, [entry for entry in entries if isinstance(entry, int)])
+        places = iter(range(len(entries)))
+        return [
+            partial(block.info, next(places)) if isinstance(entry, int) else partial(_same, entry)
+            for entry in entries
+        ]
 
     def _walk(self, snapshot_id: bytes) -> Iterator[int | SnapshotInfo]:
         """A snapshot and its ancestors: rows of the encoded ones, others as they are."""
@@ -105,46 +142,36 @@ class SnapshotTable:
         parents = [] if columns is None else columns.parents.tolist()
         replaced = set() if columns is None else {columns.row(key) for key in fresh}
         current: bytes | None = snapshot_id
-        row = -1
+        row, child = -1, None
         for _ in range(len(self)):
             if row < 0:
                 # By id until an encoded row is met, whose ancestors are found by row.
-                info = None if current is None else fresh.get(current)
+                assert current is not None
+                info = fresh.get(current)
                 if info is not None:
                     yield info
-                    current = info.parent_id
+                    child, current = current, info.parent_id
+                    if current is None:
+                        return
                     continue
-                row = -1 if columns is None or current is None else columns.row(current)
+                row = -1 if columns is None else columns.row(current)
                 if row < 0:
-                    return
+                    break
             assert columns is not None
             yield row
-            row = parents[row]
-            if row < 0:
+            above = parents[row]
+            if above < 0:
                 return
-            if row in replaced:
-                current, row = columns.id(row), -1
-
-    def ancestry(self, snapshot_id: bytes) -> Iterator[SnapshotInfo]:
-        """A snapshot and its ancestors, newest first, decoded in blocks.
-
-        Ends at the root, and at a parent that is not in the table.
-        """
-        waiting: list[int | SnapshotInfo] = []
-        size = _FIRST_BLOCK
-        for entry in self._walk(snapshot_id):
-            waiting.append(entry)
-            if len(waiting) >= size:
-                yield from self._decoded(waiting)
-                waiting = []
-                size = min(4 * size, _LARGEST_BLOCK)
-        yield from self._decoded(waiting)
-
-    def _decoded(self, entries: list[int | SnapshotInfo]) -> Iterator[SnapshotInfo]:
-        rows = [entry for entry in entries if isinstance(entry, int)]
-        decoded = iter([] if self._columns is None else self._columns.infos(rows))
-        for entry in entries:
-            yield next(decoded) if isinstance(entry, int) else entry
+            if above in replaced:
+                child, current, row = columns.id(row), columns.id(above), -1
+            else:
+                row = above
+        if child is not None and current is not None:
+            problem = "is in a cycle" if current in self else "is missing"
+            raise Corrupt(
+                f"parent {base32.encode(current)} of snapshot {base32.encode(child)} {problem}",
+                object_name=REPO_KEY,
+            )
 
     def added(self, info: SnapshotInfo) -> SnapshotTable:
         """A table with one more snapshot, which replaces one with the same id."""

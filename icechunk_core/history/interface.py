@@ -51,10 +51,10 @@ class History(ABC):
     def ancestry(self, snapshot_id: bytes) -> AsyncIterator[SnapshotInfo]:
         """The snapshot, its parent, and so on to the root."""
 
-    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[Callable[[], SnapshotInfo]]:
-        """As `ancestry`, each entry decoded when it is called."""
+    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[list[Callable[[], SnapshotInfo]]]:
+        """As `ancestry`, in blocks whose entries are decoded when they are called."""
         async for info in self.ancestry(snapshot_id):
-            yield partial(_same, info)
+            yield [partial(_same, info)]
 
     @abstractmethod
     async def all_snapshots(self) -> list[SnapshotInfo]:

@@ -7,6 +7,7 @@ starts over with what is there now.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from attrs import define, evolve, field, frozen
@@ -34,7 +35,9 @@ from icechunk_core.format.repo_info import (
     SnapshotInfo,
     Update,
     UpdateKind,
+    UpdateLog,
     decode_repo_info,
+    decode_updates,
     encode_and_keep,
 )
 from icechunk_core.format.snapshot import Snapshot
@@ -45,6 +48,8 @@ from icechunk_core.transaction import repo_updates
 from icechunk_core.transaction.ops_log import record_update
 
 __all__ = ["RepoObjectHistory", "RepoState"]
+
+_log = logging.getLogger(__name__)
 
 _AMBIGUOUS_TRIES = 4
 
@@ -121,10 +126,10 @@ class RepoObjectHistory(History):
         for item in walk.ancestry(table, snapshot_id):
             yield item
 
-    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[Callable[[], SnapshotInfo]]:
+    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[list[Callable[[], SnapshotInfo]]]:
         table = (await self.info()).snapshots
-        for entry in walk.lineage(table, snapshot_id):
-            yield entry
+        for block in walk.lineage(table, snapshot_id):
+            yield block
 
     async def all_snapshots(self) -> list[SnapshotInfo]:
         return list((await self.info()).snapshots)
@@ -137,29 +142,31 @@ class RepoObjectHistory(History):
 
     async def ops_log(self) -> AsyncIterator[Update]:
         """The log, page by page: older pages are in the backups (FORMAT.md, section 13.3)."""
-        info: RepoInfo | None = await self.info()
+        info = await self.info()
+        page: tuple[UpdateLog, str | None] | None = (info.updates, info.repo_before_updates)
         name: str | None = None
         seen: set[str] = set()
-        while info is not None:
-            for position, update in enumerate(info.updates):
+        while page is not None:
+            updates, older = page
+            for position, update in enumerate(updates):
                 # The newest entry of a backup does not know its own file's name.
                 yield evolve(update, backup_path=name) if position == 0 and name is not None else update
-            name = info.repo_before_updates
+            name = older
             if name is None:
                 return
             if name in seen:
                 raise Corrupt("the operations log runs in a circle", object_name=name)
             seen.add(name)
-            info = await self._backup(name)
+            page = await self._backup(name)
 
-    async def _backup(self, name: str) -> RepoInfo | None:
-        """A copy of an earlier repo object; None if it was cleaned up."""
+    async def _backup(self, name: str) -> tuple[UpdateLog, str | None] | None:
+        """The log in a copy of an earlier repo object, and what is before it; None if it was cleaned up."""
         key = layout.OVERWRITTEN_PREFIX + name
         try:
             data, _ = await self._storage.get_range_hook(key, None, None)
         except NotFound:
             return None
-        return decode_repo_info(bytes(data), name=key)
+        return decode_updates(bytes(data), name=key)
 
     def info_of(self, snapshot: Snapshot, parent_id: bytes | None) -> SnapshotInfo:
         return repo_updates.snapshot_info(snapshot, parent_id)
@@ -262,6 +269,7 @@ class RepoObjectHistory(History):
             tries.backups.add(backup)
             if await self._replace(state, new, data, tries):
                 return new
+            _log.debug("another writer updated the repository first; try %d", failures + 2)
         raise ConflictError(
             f"the repository was updated by others {retry.max_tries} times in a row; try again later",
             kind=ErrorKind.UPDATE_ATTEMPTS_EXHAUSTED,

@@ -53,8 +53,9 @@ class HistoryPart(RepositoryPart):
         self, branch: str | None, tag: str | None, snapshot_id: str | None
     ) -> AsyncIterator[SnapshotInfo]:
         start = await queries.resolve(self._context.history, branch, tag, snapshot_id)
-        async for entry in self._context.history.lineage(start):
-            yield SnapshotInfo.lazily(entry)
+        async for block in self._context.history.lineage(start):
+            for entry in block:
+                yield SnapshotInfo.lazily(entry)
 
     ancestry = blocking_iterator(async_ancestry)
 

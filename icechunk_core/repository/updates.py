@@ -184,6 +184,12 @@ _KINDS: dict[type[Any], Callable[..., UpdateType]] = {
 }
 
 
+# The same with the names of the attributes, which both classes list in one order.
+_FORMS = {
+    stored: (kind, [attribute.name for attribute in attrs.fields(stored)]) for stored, kind in _KINDS.items()
+}
+
+
 def _publish(kind: Any) -> None:
     """Make a kind known under its public name, ``UpdateType.<name>``."""
     name = kind.__name__.removeprefix("_")
@@ -224,8 +230,6 @@ class Update(Described):
     def from_record(cls, record: repo_info.Update) -> Update:
         """The public form of an entry."""
         stored = record.kind
-        values = {
-            attribute.name: _public(getattr(stored, attribute.name))
-            for attribute in attrs.fields(type(stored))
-        }
-        return cls(_KINDS[type(stored)](**values), datetime_from_us(record.updated_at), record.backup_path)
+        kind, names = _FORMS[type(stored)]
+        values = [_public(getattr(stored, name)) for name in names]
+        return cls(kind(*values), datetime_from_us(record.updated_at), record.backup_path)

@@ -156,6 +156,8 @@ def _tinted(text: str, column: int, color: bool) -> str:
 
 def printable(text: str) -> str:
     """Text from storage made safe to show: it must not be able to drive the terminal or break a document."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from icechunk_core.errors import Corrupt, ErrorKind, RefNotFoundError, SnapshotNotFoundError
+from icechunk_core.errors import ErrorKind, RefNotFoundError, SnapshotNotFoundError
 from icechunk_core.format.base32 import encode
-from icechunk_core.format.layout import REPO_KEY
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotTable
 
 __all__ = ["ancestry", "branch_tip", "is_ancestor", "lineage", "own_commit_status", "tag_target"]
@@ -22,28 +21,13 @@ def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
     Corrupt
         If a parent is missing or the parents form a cycle.
     """
-    info = table.get(tip)
-    if info is None:
-        raise SnapshotNotFoundError(f"no snapshot {encode(tip)} in this repository")
-    steps = len(table)
-    while True:
-        yield info
-        if info.parent_id is None:
-            return
-        steps -= 1
-        if steps <= 0:
-            raise Corrupt(f"the ancestry of snapshot {encode(tip)} is a cycle", object_name=REPO_KEY)
-        parent = table.get(info.parent_id)
-        if parent is None:
-            raise Corrupt(
-                f"parent {encode(info.parent_id)} of snapshot {encode(info.id)} is missing",
-                object_name=REPO_KEY,
-            )
-        info = parent
+    for block in lineage(table, tip):
+        for entry in block:
+            yield entry()
 
 
-def lineage(table: SnapshotTable, tip: bytes) -> Iterator[Callable[[], SnapshotInfo]]:
-    """As `ancestry`, each entry decoded when it is called.
+def lineage(table: SnapshotTable, tip: bytes) -> Iterator[list[Callable[[], SnapshotInfo]]]:
+    """As `ancestry`, in blocks whose entries are decoded when they are called.
 
     Raises
     ------
@@ -52,18 +36,9 @@ def lineage(table: SnapshotTable, tip: bytes) -> Iterator[Callable[[], SnapshotI
     Corrupt
         If a parent is missing or the parents form a cycle.
     """
-    last: Callable[[], SnapshotInfo] | None = None
-    for entry in table.lineage(tip):
-        last = entry
-        yield entry
-    if last is None:
+    if tip not in table:
         raise SnapshotNotFoundError(f"no snapshot {encode(tip)} in this repository")
-    end = last()
-    if end.parent_id is not None:
-        problem = "is in a cycle" if end.parent_id in table else "is missing"
-        raise Corrupt(
-            f"parent {encode(end.parent_id)} of snapshot {encode(end.id)} {problem}", object_name=REPO_KEY
-        )
+    yield from table.lineage(tip)
 
 
 def _parents(table: SnapshotTable, tip: bytes) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import icechunk_core as ic
 from icechunk_core.errors import Corrupt
-from icechunk_core.format.repo_info import SnapshotTable, decode_repo_info, encode_repo_info
+from icechunk_core.format.repo_info import SnapshotInfo, SnapshotTable, decode_repo_info, encode_repo_info
 from icechunk_core.format.snapshot import initial_snapshot
 from icechunk_core.transaction.history import ancestry, lineage
 from icechunk_core.transaction.repo_updates import initial_repo_info
@@ -52,7 +52,7 @@ def test_values_outlive_their_repository(repo: ic.Repository) -> None:
 
 @given(st.lists(st.integers(0, 30), max_size=20), st.integers(0, 20), st.integers(0, 20))
 def test_lineage_is_ancestry(parents: list[int], stored: int, replaced: int) -> None:
-    """Whether rows are encoded, new, or replaced, the lazy walk finds what the other one does."""
+    """Whether rows are encoded, new, or replaced, blocks show what looking up each parent does."""
     infos = [info_of(1)]
     for number, parent in enumerate(parents, start=2):
         infos.append(info_of(number, parent % len(infos) + 1, number))
@@ -65,7 +65,20 @@ def test_lineage_is_ancestry(parents: list[int], stored: int, replaced: int) -> 
         table = table.added(info)
     table = table.added(infos[replaced % len(infos)])
     for info in infos:
-        assert [entry() for entry in lineage(table, info.id)] == list(ancestry(table, info.id))
+        assert [entry() for block in lineage(table, info.id) for entry in block] == one_by_one(table, info.id)
+        assert list(ancestry(table, info.id)) == one_by_one(table, info.id)
+
+
+def one_by_one(table: SnapshotTable, tip: bytes) -> list[SnapshotInfo]:
+    """An ancestry by looking up each parent."""
+    found: list[SnapshotInfo] = []
+    wanted: bytes | None = tip
+    while wanted is not None:
+        info = table.get(wanted)
+        assert info is not None
+        found.append(info)
+        wanted = info.parent_id
+    return found
 
 
 def test_a_broken_lineage_is_an_error() -> None:
