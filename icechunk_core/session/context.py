@@ -14,7 +14,7 @@ from icechunk_core.contract import Storage
 from icechunk_core.format.configuration import RepositoryConfig
 from icechunk_core.history import History, RefFilesHistory, RepoObjectHistory
 from icechunk_core.ids import IdSource, SystemIds
-from icechunk_core.plugins import open_storage
+from icechunk_core.storage._containers import open_container
 from icechunk_core.transaction.split_rules import split_grids
 
 __all__ = ["RepositoryContext"]
@@ -52,7 +52,7 @@ class RepositoryContext:
             config,
             self.authorized,
             direct=not storage.may_suspend,
-            open_container=_open_container,
+            open_container=open_container,
             open_schemes=self.open_schemes,
             over_read=self.packs.over_read_bytes,
         )
@@ -92,11 +92,3 @@ class RepositoryContext:
             ids=self.ids,
             packs=self.packs,
         )
-
-
-def _open_container(prefix: str, store: Any, credentials: Any) -> Storage:
-    """The storage below a virtual chunk container's URL prefix, through the plugin of its scheme."""
-    options = dict(credentials) if isinstance(credentials, Mapping) else {}
-    if prefix.startswith("file:"):
-        options.setdefault("verbatim", True)  # other programs named these files
-    return open_storage(prefix, **options)

@@ -1,0 +1,101 @@
+"""Storages for virtual chunk containers: the repository's configuration and its opener's word, as options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from icechunk_core.contract import Storage
+from icechunk_core.credentials import AnyCredential, Credentials, S3Credentials
+from icechunk_core.errors import InvalidInputError
+from icechunk_core.format.configuration import ObjectStoreConfig, S3Options
+from icechunk_core.plugins import open_storage
+from icechunk_core.storage._options import given
+from icechunk_core.storage._s3 import TIGRIS_ENDPOINT
+
+__all__ = ["open_container"]
+
+_FAMILY = {
+    "s3": "S3",
+    "tigris": "S3",
+    "gs": "Gcs",
+    "gcs": "Gcs",
+    "az": "Azure",
+    "azure": "Azure",
+    "abfs": "Azure",
+}
+
+
+def open_container(
+    prefix: str, store: ObjectStoreConfig | None, credentials: AnyCredential | Mapping[str, Any] | None
+) -> Storage:
+    """Open the storage below a container's URL prefix, with the plugin of its scheme.
+
+    Parameters
+    ----------
+    prefix
+        The container's URL.
+    store
+        Settings from the repository's configuration.
+    credentials
+        From whoever opened the repository: a member of `Credentials`, options of the plugin, or
+        ``None`` for what the plugin does by itself.
+
+    Raises
+    ------
+    InvalidInputError
+        If the credentials are for another service.
+    PluginError, StorageConfigError
+        See `open_storage`.
+    """
+    scheme = prefix.partition(":")[0].lower()
+    options = _from_store(store)
+    if isinstance(credentials, Mapping):
+        options.update(credentials)
+    elif credentials is not None:
+        options.update(_from_credentials(prefix, scheme, credentials))
+    if scheme == "file":
+        options.setdefault("verbatim", True)  # other programs named these files
+    return open_storage(prefix, **options)
+
+
+def _from_store(store: ObjectStoreConfig | None) -> dict[str, Any]:
+    if isinstance(store, ObjectStoreConfig.S3):  # also Tigris and compatible services
+        options = _s3_options(store.options)
+        if isinstance(store, ObjectStoreConfig.Tigris):
+            options.setdefault("endpoint_url", TIGRIS_ENDPOINT)
+        return options
+    if isinstance(store, ObjectStoreConfig.Gcs):
+        return given(config=store.opts, read_only=True)
+    if isinstance(store, ObjectStoreConfig.Azure):
+        rest = dict(store.opts or {})
+        account = rest.pop("account", None)
+        return given(account=account, config=rest or None)
+    if isinstance(store, ObjectStoreConfig.Http):
+        return given(opts=store.opts, headers=store.headers)
+    return {}
+
+
+def _s3_options(options: S3Options) -> dict[str, Any]:
+    algorithm = options.checksum_algorithm
+    return given(
+        region=options.region,
+        endpoint_url=options.endpoint_url,
+        allow_http=options.allow_http,
+        credentials=S3Credentials.Anonymous() if options.anonymous else None,
+        force_path_style=options.force_path_style,
+        network_stream_timeout_seconds=options.network_stream_timeout_seconds,
+        requester_pays=options.requester_pays,
+        checksum_algorithm=None if algorithm is None else algorithm.name,
+    )
+
+
+def _from_credentials(prefix: str, scheme: str, credentials: AnyCredential) -> dict[str, Any]:
+    if isinstance(credentials, Credentials.LocalFileSystemAccess | Credentials.HttpAccess):
+        return {}
+    family = type(credentials).__name__
+    if _FAMILY.get(scheme) != family:
+        raise InvalidInputError(
+            f"the container {prefix!r} got credentials for {family}; pass those of its own service"
+        )
+    return {"credentials": credentials.credentials}
