@@ -18,6 +18,7 @@ the bytes, provided that they are unique to this write.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from icechunk_core.contract import Condition, Storage, Version
@@ -34,6 +35,8 @@ from icechunk_core.errors import (
 from icechunk_core.ids import IdSource
 
 __all__ = ["WRITE_ID_KEY", "conditional_put"]
+
+_log = logging.getLogger(__name__)
 
 WRITE_ID_KEY = "icechunkwriteid"
 _LOST = (AlreadyExists, VersionMismatch)
@@ -77,9 +80,12 @@ async def conditional_put(
     except (*_LOST, *_AMBIGUOUS) as error:
         mine = await _read_back(storage, key, data, write_id, unique=unique, cause=error)
         if mine is not None:
+            _log.warning("the put of %r landed, although the storage answered %r", key, error.kind)
             return mine
         if isinstance(error, _LOST):
+            _log.debug("the put of %r lost its race (%s)", key, error.kind)
             raise
+        _log.warning("it is unknown whether the put of %r landed (%s)", key, error.kind)
         raise OutcomeUnknown(
             f"the storage did not say whether {key!r} was written ({error.message}); "
             "look at the repository before repeating the operation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 from icechunk_core.assets.cache import LoadingCache
@@ -55,6 +56,7 @@ class AssetManager:
         self._chunks: LoadingCache[bytes] = LoadingCache(
             settings.chunk_cache_bytes, len, may_suspend=suspends
         )
+        self._caches_chunks = settings.chunk_cache_bytes > 0
         self._reader = _make_reader(storage, packs or PackConfig())
 
     # --- reading
@@ -113,18 +115,20 @@ class AssetManager:
             If the chunk object is missing or too short.
         """
         length = ref.length
+        if byte_range is None and not self._caches_chunks:  # the hot path
+            return await self._read_chunk(ref.chunk_id, ref.offset, ref.offset + length)
         start, end = (0, length) if byte_range is None else resolve_range(byte_range, length)
         first = ref.offset + start
-        if self.settings.chunk_cache_bytes:
+        if self._caches_chunks:
             whole = await self._chunks.get((ref.chunk_id, ref.offset, length), lambda: self._load_chunk(ref))
             return memoryview(whole)[start:end]
-        return await self._read_chunk(ref.chunk_id, first, first + end - start)
+        return await self._read_chunk(ref.chunk_id, first, ref.offset + end)
 
     async def _load_chunk(self, ref: NativeRef) -> bytes:
         return bytes(await self._read_chunk(ref.chunk_id, ref.offset, ref.offset + ref.length))
 
     async def _read_chunk(self, chunk_id: bytes, start: int, end: int) -> Buffer:
-        key = layout.chunk_key(chunk_id)
+        key = _chunk_key(chunk_id)
         try:
             data, _ = await self._reader.read(key, start, end)
         except (NotFound, InvalidRange) as error:
@@ -190,6 +194,9 @@ class AssetManager:
             "iccompalg": "zstd",
         }
 
+
+# Neighbours in a pack have one key.
+_chunk_key = lru_cache(maxsize=256)(layout.chunk_key)
 
 _MOST_AHEAD_DIRECT = 256 << 10
 """Without a server to wait for, larger reads gain nothing."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import pickle
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,8 @@ def test_one_failure_is_made_up_for(suspending: bool) -> None:
     session = with_array(repo)
     log.add(Fault("put", lambda: Unavailable("a hiccup"), key=in_chunks, nth=1))
     written = fill(session, range(25))
+    flights = [pack.flight for pack in session._state.sink.waiting.values() if pack.flight is not None]
+    wait(flights)
     session.commit("works")
     assert held(repo, written) == written
 
