@@ -1,6 +1,10 @@
 """Logs, on Python's own `logging`: the loggers are ``icechunk_core`` and those below it.
 
-A program that configures `logging` itself needs nothing from here. These functions are for
+There are messages about what happens seldom or lasts (``info``: commits, rebases, expiry, garbage
+collection; ``debug``: opened storages and repositories, loaded plugins) and about what should not
+happen (``warning``: lost answers of a storage, objects that cannot be deleted, unknown outcomes).
+They name branches, snapshots and kinds of errors, and no secrets. Reading and writing chunks logs
+nothing. A program that configures `logging` itself needs nothing from here. These functions are for
 those who want to see the library's messages quickly, filtered the way Icechunk's users know.
 """
 
@@ -27,6 +31,9 @@ _LEVELS = {
     "error": logging.ERROR,
     "off": logging.CRITICAL + 1,
 }
+
+# A library does not write to anybody's terminal by itself.
+logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 _handler: logging.Handler | None = None
 _filtered: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -23,6 +24,8 @@ from icechunk_http._sessions import Sessions
 __all__ = ["LeadsElsewhere", "Requests"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("icechunk_core.http")
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FIRST_WAIT = 0.1
@@ -102,9 +105,11 @@ class Requests:
                 failures += 1
                 if not failed.error.retryable or failures >= self._most(failed):
                     raise failed.error from failed.error.__cause__
+                reason = failed.error.message
                 wait = self._wait(failures, failed.wait)
                 if self._clock.monotonic() + wait >= deadline:
                     raise failed.error from failed.error.__cause__
+            _log.info("%s; trying again in %.2f s", reason, wait)
             await self._sleep(wait)
 
     def _most(self, failed: _Failed) -> int:

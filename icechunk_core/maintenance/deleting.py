@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from attrs import define, field, frozen
@@ -15,6 +16,8 @@ from icechunk_core.maintenance.limits import GCLimits
 from icechunk_core.session.context import RepositoryContext
 
 __all__ = ["BATCH", "Deleter", "Garbage"]
+
+_log = logging.getLogger(__name__)
 
 BATCH = 1000
 """Keys per delete request."""
@@ -88,9 +91,14 @@ class Deleter:
             account.failed += self._failed({k: e for k, e in outcome.items() if k in sizes}, keep=RateLimited)
             sizes = {key: sizes[key] for key in sizes if isinstance(outcome[key], RateLimited)}
             self.throttled += 1
+            _log.info("the storage asks to slow down; %d objects are deleted later", len(sizes))
             wait = backoff_seconds(_RETRY, failures, 0.5 + 0.5 * self.context.ids.uniform())
             await pause(wait, self.context.clock, may_suspend=self.context.storage.may_suspend)
         failed = self._failed({key: outcome[key] for key in sizes})
+        if failed:
+            _log.warning(
+                "%d objects could not be deleted: %s", failed, self.errors[-1] if self.errors else ""
+            )
         account.failed += failed
         self._count_request(failed == len(outcome))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from attrs import evolve
 
 from icechunk_core.errors import Corrupt
@@ -14,6 +16,8 @@ from icechunk_core.transaction.expiration import expire, expire_chain
 from icechunk_core.transaction.repo_updates import MAIN
 
 __all__ = ["expire_snapshots"]
+
+_log = logging.getLogger(__name__)
 
 
 async def expire_snapshots(
@@ -34,9 +38,12 @@ async def expire_snapshots(
     history = context.history
     reporter = Reporter(progress)
     if isinstance(history, RepoObjectHistory):
-        return await _expire_listed(history, older_than_us, delete_branches, delete_tags, reporter)
-    assert isinstance(history, RefFilesHistory)
-    return await _expire_chains(context, older_than_us, delete_branches, delete_tags, reporter)
+        released = await _expire_listed(history, older_than_us, delete_branches, delete_tags, reporter)
+    else:
+        assert isinstance(history, RefFilesHistory)
+        released = await _expire_chains(context, older_than_us, delete_branches, delete_tags, reporter)
+    _log.info("%d snapshots expired", len(released))
+    return released
 
 
 async def _expire_listed(

@@ -10,6 +10,7 @@ that an interrupted run leaves garbage but no dangling reference.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from attrs import define
@@ -29,6 +30,8 @@ from icechunk_core.session.context import RepositoryContext
 from icechunk_core.transaction.gc_marking import MarksOutdated, drop_snapshots, kept_logs, surely_older
 
 __all__ = ["collect_garbage"]
+
+_log = logging.getLogger(__name__)
 
 _RESTARTS = 50
 _LISTED_AT_ONCE = 10_000
@@ -60,8 +63,11 @@ async def collect_garbage(
         try:
             marks, logs = await (run.mark_listed() if listed else run.mark_chains())
         except MarksOutdated:
+            _log.info("the repository changed while its objects were marked; marking again")
             continue
-        return await run.sweep(marks, logs)
+        summary = await run.sweep(marks, logs)
+        _log.info("garbage collection%s: %s", " (dry run)" if dry_run else "", summary)
+        return summary
     raise ConflictError(
         f"the repository changed during each of {_RESTARTS} tries to collect its garbage; try again later",
         kind=ErrorKind.REPO_INFO_UPDATED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from icechunk_core.plugins.urls import parse_url, query_options, redacted
 from icechunk_core.plugins.wrapping import apply_wrapper, wrapper_named, wrapper_names
 
 __all__ = ["open_storage"]
+
+_log = logging.getLogger(__name__)
 
 
 def open_storage(target: str | Mapping[str, Any] | Storage | object, /, **options: Any) -> Storage:
@@ -125,6 +128,7 @@ def _open(scheme: str, wrappers: Any, config: Any, backend: Backend) -> Storage:
         cause = error if str(error) in failure.message else None
         raise failure from cause
     storage = open_backend(made, backend.spec, config=config)
+    _log.debug("opened %r", storage)
     shown = public_options(config)
     if backend.wrap is not None:
         storage = apply_wrapper(f"of {backend.origin}", backend.wrap, storage, shown) or storage

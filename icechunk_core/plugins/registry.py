@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import traceback
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from icechunk_core.plugins.discovery import (
 from icechunk_core.plugins.firstparty import install_command
 from icechunk_core.plugins.loading import LoadedPlugin, WrapStorage, check_spec, load
 from icechunk_core.plugins.records import PluginRecord, PluginState
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "Backend",
@@ -156,9 +159,11 @@ def _load(candidate: Candidate) -> LoadedPlugin:
             cause = error.__cause__
             trace = "".join(traceback.format_exception(cause)) if cause is not None else None
             _failed[candidate] = (error.message, trace)
+            _log.warning("%s", error.message)
             raise
         _failed.pop(candidate, None)
         _loaded[candidate] = plugin
+        _log.debug("loaded the storage plugin %s for %r", candidate, candidate.scheme)
     return plugin
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ __all__ = [
     "open_or_create_context",
     "reopened",
 ]
+
+_log = logging.getLogger(__name__)
 
 _CREATE_ATTEMPTS = 20
 
@@ -96,6 +99,7 @@ async def create_context(
     await create_repository_files(
         assets, ids, clock, config_document=document, check_clean_root=check_clean_root
     )
+    _log.info("created a repository of spec %d at %r", spec_version, storage)
     return RepositoryContext(
         storage, effective, spec_version, authorized=authorized, clock=clock, ids=ids, packs=packs
     )
@@ -122,6 +126,7 @@ async def open_context(
         raise RepositoryNotFoundError(
             f"there is no repository at {storage!r}; create one with Repository.create, or check the location"
         )
+    _log.debug("opening a repository of spec %d at %r", found.spec_version, storage)
     clock, ids = clock or SystemClock(), ids or SystemIds()
 
     def context_with(config: RepositoryConfig) -> RepositoryContext:

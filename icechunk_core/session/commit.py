@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -18,7 +19,7 @@ from icechunk_core.errors import (
     RebaseFailedError,
     SessionStateError,
 )
-from icechunk_core.format import layout
+from icechunk_core.format import base32, layout
 from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.manifest import Manifest
 from icechunk_core.format.snapshot import ManifestFileInfo, ManifestRef, Snapshot
@@ -33,6 +34,8 @@ from icechunk_core.transaction.snapshot_builder import build_snapshot, next_time
 from icechunk_core.transaction.solvers import ConflictSolver
 
 __all__ = ["CommitKind", "commit", "write_unpublished"]
+
+_logger = logging.getLogger(__name__)
 
 _MAX_DRIFT_US = 600 * 1_000_000
 
@@ -101,14 +104,21 @@ async def commit(
             except ConflictError as conflict:
                 landed = await _landed(state)
                 if landed is not None:
+                    _logger.warning(
+                        "a commit on branch %r landed although its answer was lost: %s",
+                        state.branch,
+                        base32.encode(landed.id),
+                    )
                     snapshot = landed
                     break
                 branch_is_gone = conflict.actual_parent is None and conflict.kind == ErrorKind.COMMIT_CONFLICT
                 if rebase_with is None or attempts >= rebase_tries or branch_is_gone:
                     raise
             attempts += 1
+            _logger.info("branch %r moved on; rebase %d", state.branch, attempts)
             await _wait_after_conflict(state, attempts)
             await rebase(state, rebase_with)
+        _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
         if stay_writable:
             state.continued(snapshot)
         else:
@@ -192,7 +202,13 @@ async def _publish(state: SessionState, message: str, metadata: dict[str, Any], 
     await _check_drift(state, snapshot)
     try:
         await _publish_in_history(state, snapshot, kind, [*state.sink.unsynced(), *keys])
-    except OutcomeUnknown:
+    except OutcomeUnknown as error:
+        _logger.warning(
+            "it is unknown whether the %s of snapshot %s landed: %s",
+            kind.value,
+            base32.encode(snapshot.id),
+            error,
+        )
         if kind is not CommitKind.FLUSH:
             state.in_doubt.append(snapshot)
         raise
@@ -225,7 +241,7 @@ async def _write(
         message=message,
         metadata=metadata,
     )
-    log = await _log(state, snapshot.id, kind)
+    log = await _transaction_log(state, snapshot.id, kind)
     assets = context.assets
     keys = await gather(
         [lambda: assets.write_snapshot(snapshot), lambda: assets.write_transaction_log(log)],
@@ -251,7 +267,7 @@ async def _publish_in_history(
     await history.publish_amend(state.branch, base.id, history.info_of(snapshot, None), keys, on_synced)
 
 
-async def _log(state: SessionState, snapshot_id: bytes, kind: CommitKind) -> TransactionLog:
+async def _transaction_log(state: SessionState, snapshot_id: bytes, kind: CommitKind) -> TransactionLog:
     log = build_transaction_log(state.changes, snapshot_id)
     if kind is not CommitKind.AMEND:
         return log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from icechunk_core.errors import (
     ConflictError,
     ErrorKind,
@@ -19,6 +21,8 @@ from icechunk_core.transaction.rebase import log_of_lost, rebase_over
 from icechunk_core.transaction.solvers import ConflictSolver
 
 __all__ = ["rebase"]
+
+_logger = logging.getLogger(__name__)
 
 
 async def rebase(state: SessionState, solver: ConflictSolver) -> None:
@@ -38,6 +42,9 @@ async def rebase(state: SessionState, solver: ConflictSolver) -> None:
     if state.mode is SessionMode.READONLY or state.branch is None:
         raise SessionStateError("only a writable session can be rebased", kind=ErrorKind.COMMIT_NOT_ALLOWED)
     new_commits, is_ancestor = await _new_commits(state)
+    _logger.info("rebasing over %d commits of branch %r", len(new_commits), state.branch)
+    if not is_ancestor:
+        _logger.info("the session's base is no longer in the history of branch %r", state.branch)
     old, base, changes = state.base, state.base, state.changes
     for info in reversed(new_commits):
         logs = [await _log(state, log_id, info, pruned=True) for log_id in info.pruned_ancestor_tx_logs]
