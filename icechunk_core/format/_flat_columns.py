@@ -103,7 +103,8 @@ class Extent:
     start, stop
         Where it is.
     used
-        How many bytes of it belong to them; what is shared counts once per use.
+        How many bytes of it belong to them; what is shared counts once per use. After copying, this is what
+        was measured last, while the stretch has grown by what was added.
     complete
         False if a table has fields that its shape does not describe: they may lead out of the stretch.
     """
@@ -396,7 +397,7 @@ def join_tables(
     fresh
         The tables that are not in ``block``.
     used
-        How many bytes of ``block`` belong to the tables; all by default.
+        How many bytes of ``block`` were in use when that was measured; None if there is no block.
     """
     count = len(inside)
     block_at = 4 + 4 * count + -(4 + 4 * count) % _ALIGN
@@ -414,7 +415,7 @@ def join_tables(
         new,
     )
     data = b"".join(pieces)
-    extent = Extent(block_at, len(data), (len(block) if used is None else used) + len(new))
+    extent = Extent(block_at, len(data), len(new) if used is None else used)
     return JoinedTables(Prebuilt(data, 0), targets, extent)
 
 

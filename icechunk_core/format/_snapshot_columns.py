@@ -184,6 +184,12 @@ class SnapshotColumns:
             self.extent = TableVector(self.data, self.positions, self.name).extent(INFO_SHAPE)
         return self.extent
 
+    def is_worth_copying(self) -> bool:
+        """Whether that stretch has little else in it."""
+        if not self.stretch().worth_copying():
+            self.extent = None  # what is known may be out of date
+        return self.stretch().worth_copying()
+
 
 def _split_ids(ids: npt.NDArray[np.bytes_]) -> list[bytes]:
     packed = ids.tobytes()

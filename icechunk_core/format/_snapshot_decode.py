@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from icechunk_core.format import flexbuffers, messagepack
+from icechunk_core.format._flat_columns import Extent, TableVector
 from icechunk_core.format._flat_gather import TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 from icechunk_core.format.manifest_files import ManifestFileInfo
 from icechunk_core.format.node_table import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 
-__all__ = ["decode_payload", "read_metadata"]
+__all__ = ["NodeBuffer", "decode_payload", "read_metadata"]
 
 _ARRAY: Final = 1
 _GROUP: Final = 2
@@ -28,6 +30,8 @@ _FILE_INFO: Final = np.dtype(
     }
 )
 _NODE_DEPTH: Final = 2
+_KIND_SLOT: Final = 3
+_DATA_SLOT: Final = 4
 
 
 def decode_payload(
@@ -48,7 +52,7 @@ def decode_payload(
         root.string(4),
         read_metadata(root.tables(5), messagepack if spec_version == 1 else flexbuffers),
         _read_manifest_files(root),
-        _read_nodes(root),
+        _read_nodes(root, spec_version),
     )
 
 
@@ -68,15 +72,58 @@ def _read_manifest_files(root: FlatTable) -> tuple[ManifestFileInfo, ...]:
 
 
 def _infos(ids: bytes, sizes: npt.NDArray[Any], counts: npt.NDArray[Any]) -> tuple[ManifestFileInfo, ...]:
-    return tuple(
-        [
-            ManifestFileInfo(ids[12 * row : 12 * row + 12], size, refs)
-            for row, (size, refs) in enumerate(zip(sizes.tolist(), counts.tolist(), strict=True))
-        ]
-    )
+    split = [ids[at : at + 12] for at in range(0, len(ids), 12)]
+    return tuple(map(ManifestFileInfo, split, sizes.tolist(), counts.tolist()))
 
 
-def _read_nodes(root: FlatTable) -> NodeTable:
+class NodeBuffer:
+    """A buffer with encoded nodes of one spec version.
+
+    Attributes
+    ----------
+    data, name
+        The bytes, and what errors call them.
+    spec_version
+        What the nodes were written for: they differ.
+    extent
+        The stretch of the buffer with the nodes, if it is known.
+    """
+
+    __slots__ = ("_buffer", "extent", "spec_version")
+
+    def __init__(self, buffer: FlatBuffer, spec_version: int, extent: Extent | None = None) -> None:
+        self._buffer = buffer
+        self.spec_version = spec_version
+        self.extent = extent
+
+    @property
+    def data(self) -> bytes:
+        return self._buffer.data
+
+    @property
+    def name(self) -> str:
+        return self._buffer.name
+
+    def decode(self, position: int) -> NodeSnapshot:
+        """The node at a position; raises `Corrupt`."""
+        return _read_node(self._buffer.table_at(position, _NODE_DEPTH))
+
+    def tables(self, positions: Sequence[int]) -> TableVector:
+        """The tables of the nodes at some positions."""
+        return TableVector(self.data, np.array(positions, dtype=np.int64), self.name)
+
+    def manifest_ids(self, positions: Sequence[int]) -> set[bytes]:
+        """The manifests that the nodes at some positions refer to; raises `Corrupt`."""
+        nodes = self.tables(positions)
+        arrays = nodes.positions[nodes.scalars(_KIND_SLOT, "<u1") == _ARRAY]
+        if not len(arrays):
+            return set()
+        refs, _ = TableVector(self.data, arrays, self.name).tables(_DATA_SLOT).subtables(2)
+        packed = refs.structs(0, 12).tobytes()
+        return {packed[at : at + 12] for at in range(0, len(packed), 12)}
+
+
+def _read_nodes(root: FlatTable, spec_version: int) -> NodeTable:
     """Paths and ids of all nodes; the rest of a node is decoded when it is asked for."""
     buffer = root.buffer
     positions = root.table_positions(2)
@@ -100,14 +147,14 @@ def _read_nodes(root: FlatTable) -> NodeTable:
     return NodeTable(
         paths,
         [ids[8 * row : 8 * row + 8] for row in rows],
-        [at[row] for row in rows],
-        lambda position: _read_node(buffer.table_at(position, _NODE_DEPTH)),
+        [None] * len(rows),
+        (NodeBuffer(buffer, spec_version), [at[row] for row in rows]),
     )
 
 
 def _read_node(table: FlatTable) -> NodeSnapshot:
-    code = table.u8(3)
-    data = table.table(4)
+    code = table.u8(_KIND_SLOT)
+    data = table.table(_DATA_SLOT)
     if code == _ARRAY:
         array = _read_array(data)
     elif code == _GROUP:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from icechunk_core.errors import ErrorKind, FormatError
 from icechunk_core.format import flexbuffers, messagepack
@@ -17,12 +18,25 @@ from icechunk_core.format._flat_builder import (
     Shared,
     Table,
     Vector,
-    build,
+    build_front,
     struct,
     u8,
     u32,
     u64,
 )
+from icechunk_core.format._flat_columns import (
+    BYTES,
+    MIN_COPIED,
+    STRING,
+    InlineField,
+    Shape,
+    SubTables,
+    UnionField,
+    VectorField,
+    join_tables,
+)
+from icechunk_core.format._flat_reader import FlatBuffer
+from icechunk_core.format._snapshot_decode import NodeBuffer
 from icechunk_core.format.manifest_files import ManifestFileInfo
 from icechunk_core.format.node_table import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 
@@ -49,6 +63,22 @@ _FILE_RECORD: Final = np.dtype(
 _FILE_VTABLE: Final = _struct.pack("<5H", 10, 28, 16, 8, 4)
 _PACK_FILE_INFO: Final = _struct.Struct("<12s4xQI4x").pack
 
+_REFS_SHAPE: Final[Shape] = {0: InlineField(12), 1: VectorField(8)}
+_NAMES_SHAPE: Final[Shape] = {0: STRING}
+_DIMENSIONS_SHAPE: Final[Shape] = {0: InlineField(8), 1: InlineField(4)}
+
+
+def _node_shape(array: Shape) -> Shape:
+    union = UnionField(3, {1: array, 2: {}})
+    return {0: InlineField(8), 1: STRING, 2: BYTES, 3: InlineField(1), 4: union}
+
+
+_FIRST_ARRAY: Final[Shape] = {0: VectorField(16), 1: SubTables(_NAMES_SHAPE), 2: SubTables(_REFS_SHAPE)}
+NODE_SHAPES: Final = {
+    1: _node_shape(_FIRST_ARRAY),
+    2: _node_shape({**_FIRST_ARRAY, 3: SubTables(_DIMENSIONS_SHAPE)}),
+}
+
 
 def encode_payload(
     *,
@@ -60,7 +90,7 @@ def encode_payload(
     manifest_files: Sequence[ManifestFileInfo],
     nodes: NodeTable,
     spec_version: int,
-) -> bytes:
+) -> bytearray:
     """The FlatBuffers buffer of a snapshot; the arguments are the fields of `Snapshot`.
 
     Raises
@@ -73,14 +103,14 @@ def encode_payload(
         root = Table(
             struct(id),
             struct(parent_id) if first_spec and parent_id is not None else None,
-            [_node_table(node, spec_version) for node in nodes],
+            _node_vector(nodes, spec_version),
             u64(flushed_at),
             message,
             metadata_tables(metadata, messagepack if first_spec else flexbuffers),
             _file_infos(manifest_files) if first_spec else _NO_ITEMS,
             None if first_spec else _file_tables(manifest_files),
         )
-        return build(root)
+        return build_front(root)
     except (_struct.error, OverflowError) as error:
         raise FormatError(f"a number is out of range: {error}", kind=ErrorKind.SERIALIZATION) from error
 
@@ -109,6 +139,49 @@ def _file_tables(infos: Sequence[ManifestFileInfo]) -> Prebuilt:
     offsets = (places - np.arange(4, 4 + 4 * count, 4)).astype("<u4")
     front = _struct.pack("<I", count) + offsets.tobytes() + _FILE_VTABLE
     return Prebuilt(front.ljust(records_at, b"\0") + records.tobytes(), 0)
+
+
+def _node_vector(nodes: NodeTable, spec_version: int) -> Prebuilt:
+    """The vector of nodes: those that are encoded already are copied in one piece, the others written anew.
+
+    The table is told where its nodes are now, so that the next snapshot can copy them all.
+    """
+    buffer, positions = _copyable(nodes, spec_version)
+    block, used = b"", None
+    inside = np.full(len(nodes), -1, dtype=np.int64)
+    if buffer is not None:
+        extent = buffer.extent
+        assert extent is not None
+        kept = positions >= 0
+        inside[kept] = positions[kept] - extent.aligned_start
+        block = buffer.data[extent.aligned_start : extent.stop]
+        used = extent.used
+    fresh = [_node_table(nodes.node_at(row), spec_version) for row in np.flatnonzero(inside < 0).tolist()]
+    joined = join_tables(block, inside, fresh, used)
+    written = FlatBuffer(joined.vector.data, name="snapshot")
+    nodes.keep_encoded(NodeBuffer(written, spec_version, joined.extent), joined.positions.tolist())
+    return joined.vector
+
+
+def _copyable(nodes: NodeTable, spec_version: int) -> tuple[NodeBuffer | None, npt.NDArray[np.int64]]:
+    """The buffer that nodes can be copied from, if it is worth it, and where they are."""
+    none = np.array([], dtype=np.int64)
+    if nodes.encoded is None:
+        return None, none
+    buffer, places = nodes.encoded
+    if not isinstance(buffer, NodeBuffer) or buffer.spec_version != spec_version:
+        return None, none
+    positions = np.array(places, dtype=np.int64)
+    kept = int((positions >= 0).sum())
+    if kept < MIN_COPIED:
+        return None, none
+    extent = buffer.extent
+    if extent is None or not extent.worth_copying():
+        # What is known of it may be out of date.
+        extent = buffer.tables(positions[positions >= 0].tolist()).extent(NODE_SHAPES[spec_version])
+    if not extent.worth_copying():
+        return None, none
+    return NodeBuffer(FlatBuffer(buffer.data, name=buffer.name), spec_version, extent), positions
 
 
 def _node_table(node: NodeSnapshot, spec_version: int) -> Table:

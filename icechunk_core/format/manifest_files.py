@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from typing import NamedTuple
 
 __all__ = ["ManifestFileInfo"]
 
 
-@frozen
-class ManifestFileInfo:
+class ManifestFileInfo(NamedTuple):
     """A manifest of a snapshot.
 
     Attributes

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from attrs import frozen
 
-__all__ = ["ArrayData", "ManifestRef", "NodeSnapshot", "NodeTable"]
+__all__ = ["ArrayData", "EncodedNodes", "ManifestRef", "NodeSnapshot", "NodeTable"]
+
+# Up to this share of the nodes, changes are worked into copies of the columns one by one.
+_FEW = 16
 
 
 @frozen
@@ -75,6 +79,18 @@ class NodeSnapshot:
         return self.array is not None
 
 
+class EncodedNodes(Protocol):
+    """A buffer with encoded nodes."""
+
+    def decode(self, position: int) -> NodeSnapshot:
+        """The node at a position; raises `Corrupt`."""
+        ...
+
+    def manifest_ids(self, positions: Sequence[int]) -> set[bytes]:
+        """The manifests that the nodes at some positions refer to; raises `Corrupt`."""
+        ...
+
+
 class NodeTable:
     """The nodes of a snapshot in the order of their paths' UTF-8 bytes; immutable.
 
@@ -87,23 +103,25 @@ class NodeTable:
     (['/a', '/a/b', '/a/b/c'], ['/a/b'])
     """
 
-    __slots__ = ("_by_id", "_ids", "_load", "_nodes", "_paths")
+    __slots__ = ("_by_id", "_encoded", "_ids", "_nodes", "_paths")
 
     def __init__(
         self,
         paths: Sequence[bytes],
         ids: Sequence[bytes],
-        nodes: list[NodeSnapshot | int],
-        load: Callable[[int], NodeSnapshot] | None = None,
+        nodes: list[NodeSnapshot | None],
+        encoded: tuple[EncodedNodes, Sequence[int]] | None = None,
     ) -> None:
         """From parallel columns, sorted by path; use `from_nodes` instead.
 
-        ``nodes`` holds what `load` takes for nodes that are not decoded yet.
+        ``nodes`` holds what is decoded already, ``encoded`` the rest: a buffer and the positions there, -1
+        for nodes that are not in it.
         """
         self._paths = paths
         self._ids = ids
         self._nodes = nodes
-        self._load = load
+        # One attribute, so that it can be replaced while other threads read.
+        self._encoded = encoded
         self._by_id: dict[bytes, int] | None = None
 
     def __reduce__(self) -> tuple[Callable[..., NodeTable], tuple[list[NodeSnapshot]]]:
@@ -114,14 +132,15 @@ class NodeTable:
         """From nodes in any order; of equal paths the last counts."""
         by_path = {node.path.encode(): node for node in nodes}
         paths = sorted(by_path)
-        ordered: list[NodeSnapshot | int] = [by_path[path] for path in paths]
+        ordered: list[NodeSnapshot | None] = [by_path[path] for path in paths]
         return cls(paths, [by_path[path].id for path in paths], ordered)
 
     def _at(self, row: int) -> NodeSnapshot:
         node = self._nodes[row]
-        if isinstance(node, int):
-            assert self._load is not None
-            node = self._nodes[row] = self._load(node)
+        if node is None:
+            assert self._encoded is not None
+            buffer, positions = self._encoded
+            node = self._nodes[row] = buffer.decode(positions[row])
         return node
 
     def _find(self, path: str) -> int:
@@ -196,14 +215,70 @@ class NodeTable:
 
     def updated(self, changes: Mapping[str, NodeSnapshot | None]) -> NodeTable:
         """With some nodes set, or removed (None), by path. Other nodes are not decoded for it."""
-        rows = {path: row for row, path in enumerate(self._paths)}
-        added: dict[bytes, NodeSnapshot] = {}
+        keyed = {path.encode(): node for path, node in changes.items()}
+        columns = self._spliced(keyed) if len(keyed) * _FEW <= len(self) else self._sorted_with(keyed)
+        paths, ids, nodes, positions = columns
+        encoded = None if self._encoded is None else (self._encoded[0], positions)
+        return NodeTable(paths, ids, nodes, encoded)
+
+    def _positions(self) -> Sequence[int]:
+        return [-1] * len(self) if self._encoded is None else self._encoded[1]
+
+    def _spliced(self, changes: Mapping[bytes, NodeSnapshot | None]) -> _Columns:
+        """Copies of the columns with each change put in its place."""
+        paths, ids, nodes, positions = (
+            list(self._paths), list(self._ids), list(self._nodes), list(self._positions())
+        )  # fmt: skip
         for path, node in changes.items():
-            key = path.encode()
-            rows.pop(key, None)
-            if node is not None:
-                added[key] = node
-        paths = sorted([*rows, *added])
-        nodes = [added[path] if path in added else self._nodes[rows[path]] for path in paths]
-        ids = [added[path].id if path in added else self._ids[rows[path]] for path in paths]
-        return NodeTable(paths, ids, nodes, self._load)
+            row = bisect_left(paths, path)
+            there = int(row < len(paths) and paths[row] == path)
+            replaced = slice(row, row + there)
+            paths[replaced], ids[replaced], nodes[replaced], positions[replaced] = (
+                ([], [], [], []) if node is None else ([path], [node.id], [node], [-1])
+            )
+        return paths, ids, nodes, positions
+
+    def _sorted_with(self, changes: Mapping[bytes, NodeSnapshot | None]) -> _Columns:
+        """The columns anew, in order."""
+        rows: list[tuple[bytes, bytes, NodeSnapshot | None, int]] = [
+            row
+            for row in zip(self._paths, self._ids, self._nodes, self._positions(), strict=True)
+            if row[0] not in changes
+        ]
+        rows += [(path, node.id, node, -1) for path, node in changes.items() if node is not None]
+        rows.sort(key=lambda row: row[0])
+        paths, ids, nodes, positions = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
+        return paths, ids, nodes, positions
+
+    def manifest_ids(self) -> set[bytes]:
+        """The manifests that any array refers to, without decoding nodes for it."""
+        found: set[bytes] = set()
+        unread: list[int] = []
+        positions = self._positions()
+        for row, node in enumerate(self._nodes):
+            if node is None:
+                unread.append(positions[row])
+            elif node.array is not None:
+                found.update([ref.id for ref in node.array.manifests])
+        if unread:
+            assert self._encoded is not None
+            found |= self._encoded[0].manifest_ids(unread)
+        return found
+
+    # --- for the encoder
+
+    @property
+    def encoded(self) -> tuple[EncodedNodes, Sequence[int]] | None:
+        """The buffer that nodes were read from, and where each one is, -1 if it is not there."""
+        return self._encoded
+
+    def node_at(self, row: int) -> NodeSnapshot:
+        """The node in a row."""
+        return self._at(row)
+
+    def keep_encoded(self, buffer: EncodedNodes, positions: Sequence[int]) -> None:
+        """Remember where these very nodes were written, so that they need not be encoded again."""
+        self._encoded = (buffer, positions)
+
+
+_Columns = tuple[list[bytes], list[bytes], list[NodeSnapshot | None], list[int]]

@@ -8,7 +8,7 @@ from typing import Any, overload
 import attrs
 import numpy as np
 import numpy.typing as npt
-from attrs import define, evolve, frozen
+from attrs import define, frozen
 
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import FormatError
@@ -195,8 +195,7 @@ def _update_table(update: Update) -> flat.Table:
 class _Encoded:
     """Entries in a buffer that was read or made.
 
-    ``extent`` is the stretch with them, if it is known: at least that, and about how much of it is theirs.
-    It is known only if the kinds of all entries are.
+    ``extent`` is a stretch with all of them, if one is known, and then so are their kinds.
     """
 
     data: bytes
@@ -232,10 +231,7 @@ class _Encoded:
         positions = self.positions[start:stop]
         if not len(positions):
             return None
-        extent = self.extent
-        if extent is not None:
-            extent = evolve(extent, used=extent.used * len(positions) // len(self.positions))
-        return _Encoded(self.data, positions, self.name, extent)
+        return _Encoded(self.data, positions, self.name, self.extent)
 
     def stretch(self) -> Extent | None:
         """The stretch to copy with the entries in it; None if writing them anew is better.

@@ -292,7 +292,7 @@ def _info_table(info: SnapshotInfo, parent: int) -> flat.Table:
 
 def _encode(columns: SnapshotColumns | None, fresh: dict[bytes, SnapshotInfo]) -> EncodedSnapshots:
     """Copy the encoded rows as one block, with new parent rows, and write the others."""
-    if columns is None or len(columns) < MIN_COPIED or not columns.stretch().worth_copying():
+    if columns is None or len(columns) < MIN_COPIED or not columns.is_worth_copying():
         if columns is not None:
             fresh = {info.id: info for info in columns.infos(range(len(columns)))} | fresh
         ids = np.array(sorted(fresh), ID_TYPE)
@@ -319,7 +319,7 @@ def _spliced(columns: SnapshotColumns, fresh: dict[bytes, SnapshotInfo]) -> Enco
     tables, new_parents = _fresh_tables(fresh, ids)
     inside = np.full(len(ids), -1, np.int64)
     inside[new_rows[kept]] = columns.positions[kept] - start
-    joined = join_tables(block, inside, tables, int(extent.used * kept.sum() / len(kept)))
+    joined = join_tables(block, inside, tables, extent.used)
     is_new = inside < 0
     parents, slots = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
     parents[new_rows[kept]] = moved[kept]

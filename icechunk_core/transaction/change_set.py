@@ -125,6 +125,10 @@ class ChangeSet:
         """The nodes directly below ``path``, in raw byte order."""
         return self._merged(list(self._own_children(path)), base.children(path), base)
 
+    def overlay(self, base: NodeTable) -> dict[str, NodeSnapshot | None]:
+        """What the session has put at paths, as `node` gives it; None where it hides what the base has."""
+        return {path: self.node(path, base) for path in self._overlay}
+
     def put_metadata(
         self,
         path: str,

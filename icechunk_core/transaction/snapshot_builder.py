@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from icechunk_core.errors import Corrupt, ErrorKind, FormatError
@@ -67,7 +67,7 @@ def build_snapshot(
             "check the clock of this machine",
             kind=ErrorKind.SNAPSHOT_TIMESTAMP,
         )
-    nodes = list(_with_manifests(changes.nodes("/", base.nodes), manifests))
+    nodes = base.nodes.updated(_changed_nodes(base.nodes, changes, manifests))
     return Snapshot(
         id=id,
         parent_id=parent_id,
@@ -75,30 +75,31 @@ def build_snapshot(
         message=message,
         metadata=dict(metadata),
         manifest_files=_manifest_files(base, nodes, new_files),
-        nodes=NodeTable.from_nodes(nodes),
+        nodes=nodes,
     )
 
 
-def _with_manifests(
-    nodes: Iterable[NodeSnapshot], manifests: Mapping[bytes, tuple[ManifestRef, ...]]
-) -> Iterator[NodeSnapshot]:
-    for node in nodes:
-        refs = manifests.get(node.id)
-        array = node.array
-        if refs is None or array is None:
-            yield node
-        else:
+def _changed_nodes(
+    base: NodeTable, changes: ChangeSet, manifests: Mapping[bytes, tuple[ManifestRef, ...]]
+) -> dict[str, NodeSnapshot | None]:
+    """By path what differs from the base: changed nodes, arrays with new manifests; None for what is gone."""
+    found = changes.overlay(base)
+    moved = {node.id: node for node in found.values() if node is not None}
+    for node_id, refs in manifests.items():
+        node = moved.get(node_id) or base.by_id(node_id)
+        if node is not None and node.array is not None:
+            array = node.array
             renewed = ArrayData(array.shape, array.num_chunks, array.dimension_names, refs)
-            yield NodeSnapshot(node.id, node.path, node.user_data, renewed)
+            found[node.path] = NodeSnapshot(node.id, node.path, node.user_data, renewed)
+    return found
 
 
 def _manifest_files(
-    base: Snapshot, nodes: Iterable[NodeSnapshot], new_files: Mapping[bytes, ManifestFileInfo]
+    base: Snapshot, nodes: NodeTable, new_files: Mapping[bytes, ManifestFileInfo]
 ) -> tuple[ManifestFileInfo, ...]:
     """Exactly the manifests that some array refers to, by id."""
-    wanted = {ref.id for node in nodes if node.array is not None for ref in node.array.manifests}
     found = []
-    for manifest_id in sorted(wanted):
+    for manifest_id in sorted(nodes.manifest_ids()):
         info = new_files.get(manifest_id) or base.manifest_file(manifest_id)
         if info is None:
             raise Corrupt(
