@@ -213,7 +213,7 @@ class Explainer:
     def exception(self, error: BaseException, key: str | None) -> Failed:
         """The failure behind an exception of the SDK or of aiohttp."""
         if isinstance(error, HttpResponseError) and error.response is not None and not _broken(error):
-            headers = error.response.headers
+            headers: Mapping[str, str] = getattr(error.response, "headers", {})
             code = getattr(error, "error_code", None)
             code = getattr(code, "value", code) or headers.get("x-ms-error-code", "")
             return self.response(error.status_code or 0, str(code), headers, key, error)

@@ -9,7 +9,7 @@ such a character are neighbours in either order, so it is enough to sort those n
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from icechunk_azure._wire import Entry
 
@@ -18,7 +18,7 @@ __all__ = ["in_key_order"]
 _LATE = re.compile("[\ue000-\U0010ffff]")
 
 
-async def in_key_order(pages: AsyncIterator[list[Entry]]) -> AsyncIterator[Entry]:
+async def in_key_order(pages: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[Entry]:
     """The entries of all pages, in the order of their names' UTF-8 bytes.
 
     Held back are only neighbours that may have to change places.

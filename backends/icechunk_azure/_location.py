@@ -117,8 +117,8 @@ def _check_endpoint(endpoint: str, config: AzureConfig, credentials: AnyAzureCre
         raise StorageConfigError(
             f"the endpoint {endpoint!r} is not encrypted; use https, or give allow_http=true"
         )
-    static = isinstance(credentials, AzureCredentials.Static)
-    if static and isinstance(credentials.credentials, AzureStaticCredentials.BearerToken):
+    static = credentials.credentials if isinstance(credentials, AzureCredentials.Static) else None
+    if isinstance(static, AzureStaticCredentials.BearerToken):
         raise StorageConfigError("bearer tokens are sent over https only; change the endpoint")
 
 

@@ -147,10 +147,12 @@ class SdkWire:
             raise self._explain.exception(error, key) from None
 
     async def commit(self, name: str, key: str, blocks: Sequence[str], options: PutOptions) -> str:
-        conditions = {"match_condition": MatchConditions.IfMissing} if options.conditions.absent else {}
+        given = _put_options(options)
+        if options.conditions.absent:
+            given["match_condition"] = MatchConditions.IfMissing
         try:
             written = await self._blob(name).commit_block_list(
-                [BlobBlock(block) for block in blocks], **conditions, **_put_options(options)
+                [BlobBlock(block) for block in blocks], **given
             )
         except FAILURES as error:
             raise self._explain.exception(error, key) from None
@@ -159,7 +161,7 @@ class SdkWire:
     # --- listing, deleting, copying
 
     async def page(self, prefix: str, after: str | None) -> tuple[list[Entry], str | None]:
-        pages = self._client.list_blobs(name_starts_with=prefix or None).by_page(after)
+        pages: Any = self._client.list_blobs(name_starts_with=prefix or None).by_page(after)
         try:
             page = [_entry(blob) async for blob in await anext(pages)]
         except StopAsyncIteration:

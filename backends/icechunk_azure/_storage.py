@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -15,6 +16,7 @@ from icechunk_azure._connections import Connections
 from icechunk_azure._deleting import delete_all
 from icechunk_azure._errors import Explainer
 from icechunk_azure._identity import Identity, Source, secrets_of
+from icechunk_azure._lean import LeanWire
 from icechunk_azure._listing import in_key_order
 from icechunk_azure._location import Location, locate
 from icechunk_azure._names import BlobNames, encode_metadata
@@ -94,7 +96,7 @@ class AzureStorage:
         self._connections = Connections(config, self._make_wire)
         self._retrying = Retrying(RetryPolicy(config.max_tries, config.retry_deadline), self._clock, ids)
         self._reader = Reader(self._run, config.part_size, config.parallel)
-        single_put = min(config.single_put, LARGEST_PUT)
+        single_put = config.single_put if config.lean else min(config.single_put, LARGEST_PUT)
         self._writer = Writer(self._run, ids, single_put, config.block_size, config.parallel)
         self._closed = False
 
@@ -207,11 +209,10 @@ class AzureStorage:
             await self._source.renewed(used[-1])
             return await self._retrying.run(attempt, repeatable=repeatable)
 
-    async def _pages(self, prefix: str) -> AsyncIterator[list[Entry]]:
+    async def _pages(self, prefix: str) -> AsyncIterator[Sequence[Entry]]:
         token: str | None = None
         while True:
-            after = token
-            page, token = await self._run(lambda wire, after=after: wire.page(prefix, after))
+            page, token = await self._run(partial(_page, prefix=prefix, after=token))
             yield page
             if not token:
                 return
@@ -220,7 +221,10 @@ class AzureStorage:
         explain = Explainer(
             str(self._location), self._location.host, self._way, secrets_of(identity), self._clock
         )
-        return SdkWire(self._location, self._config, session, identity, explain, self._clock)
+        sdk = SdkWire(self._location, self._config, session, identity, explain, self._clock)
+        if not self._config.lean:
+            return sdk
+        return LeanWire(self._location, session, identity, explain, self._clock, sdk)
 
     # --- states
 
@@ -232,6 +236,10 @@ class AzureStorage:
         self._check_open()
         if self._config.read_only:
             raise ReadOnly(f"the storage on {self._location} was opened read-only")
+
+
+async def _page(wire: Wire, prefix: str, after: str | None) -> tuple[Sequence[Entry], str | None]:
+    return await wire.page(prefix, after)
 
 
 def _info(key: str, facts: Facts) -> ObjectInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from icechunk_azure._errors import BLOCKS_GONE, Failed
 from icechunk_azure._parallel import in_parallel
@@ -69,7 +70,7 @@ class Writer:
             await in_parallel(stage, self._parallel)
             try:
                 return await self._run(
-                    lambda wire, names=names: _commit(wire, name, key, names, options),
+                    partial(_commit, name=name, key=key, blocks=names, options=options),
                     repeatable=not options.conditions.any,
                 )
             except _BlocksGone:

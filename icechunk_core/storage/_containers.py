@@ -23,6 +23,7 @@ _FAMILY = {
     "az": "Azure",
     "azure": "Azure",
     "abfs": "Azure",
+    "abfss": "Azure",
 }
 
 
