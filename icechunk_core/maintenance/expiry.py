@@ -26,9 +26,10 @@ async def expire_snapshots(
     *,
     delete_branches: bool = False,
     delete_tags: bool = False,
+    dry_run: bool = False,
     progress: OnProgress | None = None,
 ) -> set[bytes]:
-    """Expire snapshots committed before a time; gives their ids.
+    """Expire snapshots committed before a time, or with ``dry_run`` only find them; gives their ids.
 
     Raises
     ------
@@ -38,11 +39,15 @@ async def expire_snapshots(
     history = context.history
     reporter = Reporter(progress)
     if isinstance(history, RepoObjectHistory):
-        released = await _expire_listed(history, older_than_us, delete_branches, delete_tags, reporter)
+        released = await _expire_listed(
+            history, older_than_us, delete_branches, delete_tags, dry_run, reporter
+        )
     else:
         assert isinstance(history, RefFilesHistory)
-        released = await _expire_chains(context, older_than_us, delete_branches, delete_tags, reporter)
-    _log.info("%d snapshots expired", len(released))
+        released = await _expire_chains(
+            context, older_than_us, delete_branches, delete_tags, dry_run, reporter
+        )
+    _log.info("%d snapshots %s", len(released), "would expire" if dry_run else "expired")
     return released
 
 
@@ -51,6 +56,7 @@ async def _expire_listed(
     older_than_us: int,
     delete_branches: bool,
     delete_tags: bool,
+    dry_run: bool,
     reporter: Reporter,
 ) -> set[bytes]:
     """Spec 2: one update of the repo object, decided anew each time that a race for it is lost."""
@@ -63,7 +69,10 @@ async def _expire_listed(
         return result.info, ExpirationRan()
 
     reporter.start("expire")
-    await history.update(decide)
+    if dry_run:
+        decide(await history.info())
+    else:
+        await history.update(decide)
     reporter.advance(len(released))
     return set(released)
 
@@ -73,6 +82,7 @@ async def _expire_chains(
     older_than_us: int,
     delete_branches: bool,
     delete_tags: bool,
+    dry_run: bool,
     reporter: Reporter,
 ) -> set[bytes]:
     """Spec 1: ref by ref, tags first; a snapshot of each history gets a new parent, in place."""
@@ -85,9 +95,10 @@ async def _expire_chains(
         tip = await (history.tag(name) if is_tag else history.branch(name))
         result = expire_chain(await _chain(context, tip), older_than_us)
         if result.edited is not None:
-            await _set_parent(context, result.edited, result.new_parent)
+            if not dry_run:
+                await _set_parent(context, result.edited, result.new_parent)
             released |= result.released
-        if may_delete and result.tip_is_old:
+        if may_delete and result.tip_is_old and not dry_run:
             await (history.delete_tag(name) if is_tag else history.delete_branch(name))
         reporter.advance()
     return released

@@ -43,6 +43,7 @@ class MaintenancePart(RepositoryPart):
         *,
         delete_expired_branches: bool = False,
         delete_expired_tags: bool = False,
+        dry_run: bool = False,
         progress: OnProgress | None = None,
     ) -> set[str]:
         """Take snapshots committed before a time out of the history.
@@ -58,6 +59,8 @@ class MaintenancePart(RepositoryPart):
         delete_expired_branches, delete_expired_tags
             Delete the branches (never ``main``) and tags whose snapshot is older. Otherwise
             those snapshots stay.
+        dry_run
+            Change nothing, only find them.
         progress
             Called as the work goes on.
 
@@ -72,12 +75,14 @@ class MaintenancePart(RepositoryPart):
             If the repository's status or its storage forbids writing.
         """
         limit_us = _aware_us(older_than)
-        queries.check_storage_writable(self._context.storage)
+        if not dry_run:
+            queries.check_storage_writable(self._context.storage)
         released = await expire_snapshots(
             self._context,
             limit_us,
             delete_branches=delete_expired_branches,
             delete_tags=delete_expired_tags,
+            dry_run=dry_run,
             progress=progress,
         )
         return {base32.encode(snapshot_id) for snapshot_id in released}
