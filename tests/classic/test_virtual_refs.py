@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import SplitResult
@@ -153,8 +154,9 @@ async def test_an_object_that_is_too_short(readable: IcechunkStore) -> None:
         await readable.get("x/c/0", PROTOTYPE)
 
 
-async def test_without_a_plugin(readable: IcechunkStore) -> None:
-    """Where nothing opens ``s3://``, reading names key and location and says what to install."""
+async def test_without_a_plugin(readable: IcechunkStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the SDK for ``s3://`` is missing, reading names key and location and says what to install."""
+    monkeypatch.setitem(sys.modules, "aiobotocore", None)
     readable.set_virtual_ref("x/c/0", "s3://bucket/k", offset=0, length=4)
     with pytest.raises(StorageError, match=r"'x/c/0'.*'s3://bucket/k'.*icechunk-core\[s3\]") as raised:
         await readable.get("x/c/0", PROTOTYPE)

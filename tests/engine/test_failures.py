@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,8 +98,9 @@ def test_a_closed_storage(storage: Storage) -> None:
         ic.Repository.open(storage)
 
 
-def test_wrong_urls() -> None:
-    """Unknown schemes, unknown options and missing plugins say what to do."""
+def test_wrong_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown schemes, unknown options and missing packages say what to do."""
+    monkeypatch.setitem(sys.modules, "aiobotocore", None)
     with pytest.raises(PluginError, match="nosuch"):
         ic.Repository.open("nosuch://place")
     with pytest.raises(StorageConfigError, match="durabel"):

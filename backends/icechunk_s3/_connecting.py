@@ -1,0 +1,78 @@
+"""The clients of one storage: how they are made, and with which credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiobotocore.session import AioSession
+
+from icechunk_core.clock import Clock
+from icechunk_core.contract.credentials import S3StaticCredentials
+from icechunk_s3._addresses import plain_address
+from icechunk_s3._client import Client
+from icechunk_s3._config import S3Config
+from icechunk_s3._credentials import CredentialSource
+from icechunk_s3._lean import Keys, LeanClient
+from icechunk_s3._loops import LoopClients
+from icechunk_s3._quirks import Quirks
+from icechunk_s3._sdk import SdkClient, make_session, region_of
+
+__all__ = ["Connections"]
+
+
+class Connections:
+    """Clients by event loop, and the credentials that they share.
+
+    Attributes
+    ----------
+    region
+        What requests are signed for; known after the first one.
+    """
+
+    def __init__(self, config: S3Config, quirks: Quirks, clock: Clock) -> None:
+        self._config = config
+        self._quirks = quirks
+        self.credentials = CredentialSource(config.signing(), clock)
+        self.region = config.region
+        self._clock = clock
+        self._clients: LoopClients[Client] = LoopClients(self._open, config.place)
+
+    async def client(self) -> Client:
+        """The running loop's client."""
+        return await self._clients.get()
+
+    async def renew(self) -> bool:
+        """Have the next request signed with new credentials, if there are any."""
+        return self.credentials.drop()
+
+    async def close(self) -> None:
+        """Close all clients."""
+        await self._clients.close()
+
+    async def _open(self) -> Client:
+        config = self._config
+        session = make_session(config, self.credentials)
+        self.region = region_of(config, session)
+        base = plain_address(config, self.region, session.get_scoped_config()) if config.lean else None
+        if base is None:
+            return await SdkClient.open(config, self._quirks, self.credentials, session)
+
+        async def open_sdk() -> Client:
+            return await SdkClient.open(config, self._quirks, self.credentials, session)
+
+        keys = Keys(self._key_from(session), self.credentials.anonymous)
+        return await LeanClient.open(config, self._quirks, keys, self.region, base, self._clock, open_sdk)
+
+    def _key_from(self, session: AioSession) -> Callable[[], Awaitable[S3StaticCredentials | None]]:
+        """Where the key for a signature comes from: the configuration, or what the SDK finds."""
+        if not self.credentials.from_environment:
+            return self.credentials.current
+
+        async def found() -> S3StaticCredentials | None:
+            credentials = await session.get_credentials()
+            if credentials is None:
+                return None
+            key = await credentials.get_frozen_credentials()
+            return S3StaticCredentials(key.access_key, key.secret_key, key.token)
+
+        return found

@@ -1,0 +1,135 @@
+"""Upload large objects in parts, several at a time; nothing is left behind where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve
+
+from icechunk_core.contract.errors import NotFound, OutcomeUnknown, StorageError
+from icechunk_s3._client import Client, WriteOptions
+from icechunk_s3._requests import Requests
+
+__all__ = ["combined_etag", "part_size_for", "upload"]
+
+MOST_PARTS = 10_000
+ABORT_SECONDS = 10.0
+
+
+def part_size_for(size: int, preferred: int) -> int:
+    """Bytes of a part, so that there are no more parts than S3 allows.
+
+    >>> part_size_for(100, 8), part_size_for(1_000_000, 8)
+    (8, 100)
+    """
+    return max(preferred, -(-size // MOST_PARTS))
+
+
+def combined_etag(parts: Sequence[Mapping[str, str]]) -> str | None:
+    """The ETag that S3 gives to the whole, from those of its parts; ``None`` if they are no MD5 sums."""
+    try:
+        digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
+    except ValueError:
+        return None
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+async def upload(requests: Requests, name: str, key: str, body: bytes, options: WriteOptions) -> str:
+    """Upload an object; its ETag. The condition is checked when the parts are put together.
+
+    Raises
+    ------
+    StorageError
+        The upload was given up, and its parts were removed.
+    OutcomeUnknown
+        Whether the parts were put together is not known.
+    """
+    unconditional = evolve(options, if_match=None, if_absent=False)
+    identifier = await requests.run(lambda client: client.create_upload(name, unconditional), key)
+    try:
+        parts = await _upload_parts(requests, name, key, body, identifier)
+        return await _complete(requests, name, key, identifier, parts, options)
+    except OutcomeUnknown:
+        raise
+    except BaseException:
+        await _abort(requests, name, key, identifier)
+        raise
+
+
+async def _upload_parts(
+    requests: Requests, name: str, key: str, body: bytes, identifier: str
+) -> list[Mapping[str, str]]:
+    size = part_size_for(len(body), requests.config.multipart_part_size)
+    view = memoryview(body)
+    slots = asyncio.Semaphore(requests.config.concurrent_parts)
+
+    async def send(number: int, part: memoryview) -> Mapping[str, str]:
+        async def request(client: Client) -> Mapping[str, str]:
+            return await client.upload_part(name, identifier, number, part)
+
+        async with slots:
+            return await requests.run(request, key, size=len(part))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(send(number, view[start : start + size]))
+                for number, start in enumerate(range(0, len(body), size), 1)
+            ]
+    except* StorageError as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _complete(
+    requests: Requests,
+    name: str,
+    key: str,
+    identifier: str,
+    parts: Sequence[Mapping[str, str]],
+    options: WriteOptions,
+) -> str:
+    conditional = options.if_absent or options.if_match is not None
+
+    async def request(client: Client) -> str:
+        return await client.complete_upload(name, identifier, parts, options)
+
+    try:
+        return await requests.run(request, key, conditional=conditional)
+    except (NotFound, OutcomeUnknown, StorageError) as error:
+        if isinstance(error, NotFound) and options.if_match is not None:
+            raise
+        if not isinstance(error, OutcomeUnknown) and "NoSuchUpload" not in error.message:
+            raise
+        # An earlier try may have landed: then the upload is gone, and the object has its ETag.
+        if await _landed(requests, name, key, parts):
+            return str(combined_etag(parts))
+        raise OutcomeUnknown(
+            f"object {key!r}: the server did not say whether its {len(parts)} parts were put together; "
+            "look before repeating it",
+            key=key,
+        ) from error
+
+
+async def _landed(requests: Requests, name: str, key: str, parts: Sequence[Mapping[str, str]]) -> bool:
+    expected = combined_etag(parts)
+    try:
+        reply = await requests.run(lambda client: client.head(name), key)
+    except StorageError:
+        return False
+    return expected is not None and reply.headers.get("etag", "").strip('"') == expected
+
+
+async def _abort(requests: Requests, name: str, key: str, identifier: str) -> None:
+    """Remove the parts, also when the upload was cancelled; a failure to do so changes nothing."""
+
+    async def abort() -> None:
+        try:
+            async with asyncio.timeout(ABORT_SECONDS):
+                await requests.run(lambda client: client.abort_upload(name, identifier), key)
+        except (StorageError, TimeoutError):
+            return
+
+    await asyncio.shield(asyncio.ensure_future(abort()))

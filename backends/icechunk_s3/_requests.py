@@ -1,0 +1,61 @@
+"""Send requests: the running loop's client, retries, and what the messages are about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from icechunk_core.clock import Clock, SystemClock
+from icechunk_core.ids import IdSource, SystemIds
+from icechunk_s3._client import Client
+from icechunk_s3._config import S3Config
+from icechunk_s3._connecting import Connections
+from icechunk_s3._errors import Where
+from icechunk_s3._retry import Retries, RetryPolicy
+
+__all__ = ["Requests"]
+
+T = TypeVar("T")
+
+
+class Requests:
+    """What all operations of one storage send their requests through."""
+
+    def __init__(self, config: S3Config, clock: Clock | None = None, ids: IdSource | None = None) -> None:
+        self.config = config
+        self.quirks = config.server()
+        clock = clock or SystemClock()
+        self._policy = RetryPolicy(
+            config.max_attempts, config.operation_timeout, config.network_stream_timeout_seconds or None
+        )
+        self.connections = Connections(config, self.quirks, clock)
+        self._retries = Retries(self._policy, clock, ids or SystemIds(), self.connections.renew)
+        self._place = config.place
+
+    async def run(
+        self,
+        request: Callable[[Client], Awaitable[T]],
+        key: str | None = None,
+        *,
+        size: int = 0,
+        conditional: bool = False,
+    ) -> T:
+        """Send a request until it is answered; see `Retries.run`.
+
+        Parameters
+        ----------
+        size
+            Bytes that it transfers, for its time limit.
+        """
+        limit = self._policy.limit(size)
+
+        async def attempt() -> T:
+            client = await self.connections.client()
+            if limit is None:
+                return await request(client)
+            async with asyncio.timeout(limit):
+                return await request(client)
+
+        where = Where(self._place, key, self.connections.region)
+        return await self._retries.run(attempt, where, conditional=conditional)
