@@ -30,7 +30,7 @@ from icechunk_core.contract.errors import (
 )
 from icechunk_core.plugins.secrets import scrubbed
 
-__all__ = ["SDK_ERRORS", "AttemptFailed", "failed_request", "failed_status", "no_bucket"]
+__all__ = ["SDK_ERRORS", "AttemptFailed", "failed_request", "failed_status", "names_the_object", "no_bucket"]
 
 
 class AttemptFailed(Exception):
@@ -104,6 +104,7 @@ _STATUS: dict[int, _Meaning] = {
 
 _LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "SlowDown", "TooManyRequests"})
 _NO_BUCKET = re.compile(r"NoSuchBucket|specified bucket does not exist", re.IGNORECASE)
+_NO_OBJECT = re.compile(r"NoSuchKey|No such object")
 _PAYER = re.compile(r"requester pays|UserProjectMissing", re.IGNORECASE)
 
 
@@ -121,7 +122,7 @@ def failed_status(
     said = scrubbed(said, secrets)
     wait = _seconds(headers.get("retry-after"))
     about = f"object {key!r}: " if key is not None else f"bucket {bucket!r}: "
-    detail = f" (HTTP {status}{': ' + said if said else ''})"
+    detail = f" (HTTP {' '.join(filter(None, (str(status), reason)))}{': ' + said if said else ''})"
     if status == 404 and (key is None or _NO_BUCKET.search(f"{reason} {said}")):
         return AttemptFailed(no_bucket(bucket, key))
     if _PAYER.search(f"{reason} {said}"):
@@ -141,6 +142,11 @@ def failed_status(
         landed=meaning.landed,
         wait=wait,
     )
+
+
+def names_the_object(error: NotFound) -> bool:
+    """Whether the server said that it is the object that is missing, and not the bucket."""
+    return _NO_OBJECT.search(error.message) is not None
 
 
 def no_bucket(bucket: str, key: str | None = None) -> StorageError:

@@ -9,7 +9,13 @@ from typing import TypeVar
 from attrs import frozen
 
 from icechunk_core.clock import Clock
-from icechunk_core.contract.errors import OutcomeUnknown, RateLimited, StorageError, VersionMismatch
+from icechunk_core.contract.errors import (
+    OutcomeUnknown,
+    RateLimited,
+    StorageError,
+    Unavailable,
+    VersionMismatch,
+)
 from icechunk_core.ids import IdSource
 from icechunk_gcs._errors import AttemptFailed
 
@@ -34,6 +40,7 @@ class Retrying:
     deadline: float
     first_wait: float = 0.1
     longest_wait: float = 4.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def __call__(self, attempt: Callable[[], Awaitable[T]], *, conditional: bool = False) -> T:
         """The result of the first attempt that succeeds.
@@ -59,6 +66,8 @@ class Retrying:
                 return await attempt()
             except AttemptFailed as failed:
                 failure, cause = failed, failed.__cause__
+            except Unavailable as error:  # an answer that makes no sense
+                failure, cause = AttemptFailed(error, again=True, landed=True), error.__cause__
             landed = landed or failure.landed
             if conditional and landed and (not failure.again):
                 raise _unknown(failure.error) from cause
@@ -68,7 +77,7 @@ class Retrying:
                     raise _unknown(failure.error) from cause
                 raise failure.error from cause
             tries += 1
-            await asyncio.sleep(wait)
+            await self.sleep(wait)
 
     def _wait(self, failure: AttemptFailed, tries: int, elapsed: float) -> float | None:
         """Seconds until the next attempt, or ``None`` to give up."""

@@ -17,8 +17,9 @@ from icechunk_core.errors import StorageConfigError
 from icechunk_core.plugins.secrets import secret_texts
 from icechunk_gcs._config import GcsConfig
 
-__all__ = ["GOOGLE", "Settings", "settings_of"]
+__all__ = ["GOOGLE", "Settings", "check_token", "settings_of"]
 
+_HEADER = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 GOOGLE = "https://storage.googleapis.com"
 
 
@@ -70,22 +71,28 @@ def settings_of(config: GcsConfig) -> Settings:
     config = _with_other_names(config)
     credential = _one_credential(config)
     endpoint, credential = _endpoint(config, credential)
-    headers = {name.lower(): value for name, value in (config.headers or {}).items()}
-    write = {**headers, **{name.lower(): value for name, value in (config.write_headers or {}).items()}}
+    check_token(getattr(getattr(credential, "credentials", None), "token", "x"))
+    both = _headers("headers", config.headers)
+    write = {**both, **_headers("write_headers", config.write_headers)}
     acl = write.pop("x-goog-acl", None)
     return Settings(
         config=config,
         endpoint=endpoint,
         credential=credential,
-        read_headers={
-            **headers,
-            **{name.lower(): value for name, value in (config.read_headers or {}).items()},
-        },
+        read_headers={**both, **_headers("read_headers", config.read_headers)},
         write_headers=write,
         acl=None if acl is None else re.sub(r"-(\w)", lambda match: match[1].upper(), acl),
         xml=config.reads == "xml" or (config.reads == "auto" and _is_google(endpoint)),
         secrets=secrets,
     )
+
+
+def _headers(option: str, given: Mapping[str, str] | None) -> dict[str, str]:
+    headers = {name.lower(): value for name, value in (given or {}).items()}
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(value):
+            raise StorageConfigError(f"the option {option!r}: the value of {name!r} is no header's")
+    return headers
 
 
 # --- options by the names of Icechunk's own client ---------------------------
@@ -99,12 +106,12 @@ _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "ms": 0.001, "m": 60.0
 
 
 def _duration(text: str) -> float:
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*?)s?\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([a-z]*)\s*", text.lower())
     unit = match[2] if match else "?"
-    unit = unit if unit in _SECONDS else unit + "s"
-    if match is None or unit not in _SECONDS:
+    seconds = _SECONDS.get(unit, _SECONDS.get(unit.removesuffix("s")))
+    if match is None or seconds is None:
         raise StorageConfigError(f"the option 'config': {text!r} is no duration such as 30s")
-    return float(match[1]) * _SECONDS[unit]
+    return float(match[1]) * seconds
 
 
 _OTHER_NAMES: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -161,6 +168,21 @@ def _one_credential(config: GcsConfig) -> AnyGcsCredential:
 
 def _fixed(kind: Callable[[str], Any], value: str | None) -> AnyGcsCredential | None:
     return None if value is None else GcsCredentials.Static(kind(value))
+
+
+def check_token(token: str) -> str:
+    """A token that can stand in a header.
+
+    Raises
+    ------
+    StorageConfigError
+        If it cannot; without showing it.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise StorageConfigError(
+            "the bearer token is empty or has spaces, line breaks or other characters in it"
+        )
+    return token
 
 
 # --- endpoint ----------------------------------------------------------------

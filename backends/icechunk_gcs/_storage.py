@@ -35,7 +35,7 @@ from icechunk_core.ids import IdSource, SystemIds
 from icechunk_gcs._calls import Attempt, Calls
 from icechunk_gcs._checksum import crc32c, damaged
 from icechunk_gcs._config import GcsConfig
-from icechunk_gcs._errors import AttemptFailed, no_bucket
+from icechunk_gcs._errors import AttemptFailed, names_the_object, no_bucket
 from icechunk_gcs._operations import Operations
 from icechunk_gcs._replies import (
     Reply,
@@ -104,7 +104,10 @@ class GcsStorage:
                 raise Unavailable(f"object {key!r}: the bytes that came do not fit their checksum", key=key)
             if incomplete(reply):  # some emulators'
                 about = await self._calls.plain(described, key, 0)
-                return data, info_from_json(key, json_object(key, about.body))
+                info = info_from_json(key, json_object(key, about.body))
+                if info.size != whole:
+                    raise Unavailable(f"object {key!r} was replaced while it was read", key=key)
+                return data, info
             return data, told_by_headers(key, reply, whole)
 
         data, info = await self._found(key, attempt)
@@ -130,8 +133,8 @@ class GcsStorage:
         """A read's result; where nothing is found, whether the bucket is there is looked up once."""
         try:
             found = await self._calls.repeated(attempt)
-        except NotFound:
-            if not self._bucket_seen:
+        except NotFound as error:
+            if not self._bucket_seen and not names_the_object(error):
                 self._calls.check_open()
                 await self._look_for_bucket()
             raise

@@ -25,8 +25,9 @@ from icechunk_core.contract.credentials import (
     GcsCredentials,
     GcsStaticCredentials,
 )
-from icechunk_core.contract.errors import StorageConfigError
-from icechunk_gcs._settings import Settings
+from icechunk_core.contract.errors import StorageConfigError, Unauthenticated
+from icechunk_core.errors import IcechunkError
+from icechunk_gcs._settings import Settings, check_token
 
 __all__ = ["Tokens"]
 
@@ -103,9 +104,10 @@ class _Function(_Source):
         self._first = credential.current
 
     def fetch(self, *, again: bool) -> tuple[Mapping[str, str], int | None]:
-        token, self._first = self._first, None
+        token: object = self._first
+        self._first = None
         if token is None or again:
-            token = self._credential.fetch()
+            token = self._asked()
         if not isinstance(token, GcsBearerCredential):
             raise StorageConfigError(
                 f"the function that renews credentials returned a {type(token).__name__}; "
@@ -114,7 +116,17 @@ class _Function(_Source):
         ends = None
         if token.expires_after is not None:
             ends = _us(token.expires_after.timestamp() - _EARLY.total_seconds())
-        return {"authorization": f"Bearer {token.bearer}"}, ends
+        return {"authorization": f"Bearer {check_token(token.bearer)}"}, ends
+
+    def _asked(self) -> object:
+        try:
+            return self._credential.fetch()
+        except IcechunkError:
+            raise
+        except Exception as error:
+            raise Unauthenticated(
+                f"the function that renews credentials failed ({type(error).__name__}); see its error"
+            ) from error
 
 
 class _Google(_Source):
