@@ -110,6 +110,16 @@ class VirtualChunks:
         bucket, slash, _ = rest.partition("/")
         return f"{scheme}://{bucket}/" if slash and bucket and scheme in self._schemes else ""
 
+    def covers(self, location: str) -> bool:
+        """Whether a container covers the location; `InvalidInputError` if it is no URL."""
+        try:
+            self.resolve(location)
+        except InvalidInputError as error:
+            if error.kind != ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK:
+                raise
+            return False
+        return True
+
     def require_container(self, location: str) -> None:
         """Raise unless a container covers the location."""
         self.resolve(location)

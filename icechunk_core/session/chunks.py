@@ -144,6 +144,33 @@ class SessionChunks:
             )
         self._set_ref(array, path, coords, ref)
 
+    async def write_virtual_refs(
+        self, path: str, refs: Mapping[tuple[int, ...], VirtualRef], *, validate_container: bool
+    ) -> list[tuple[int, ...]]:
+        """Record many virtual refs; gives the coordinates of those that no container covers, left out.
+
+        Raises
+        ------
+        InvalidInputError, NodeNotFoundError
+            As `write_virtual_ref`; nothing is recorded then.
+        """
+        if not refs:
+            return []
+        array = self._writable_array(path, next(iter(refs)))
+        self.check_writable()
+        for coords in refs:
+            if not valid_coords(array.num_chunks, coords):
+                self._writable_array(path, coords)  # says what is wrong
+        uncovered: list[tuple[int, ...]] = []
+        if validate_container:
+            places = {ref.location for ref in refs.values()}
+            bad = {place for place in places if not self.context.virtual.covers(place)}
+            if bad:
+                uncovered = [coords for coords, ref in refs.items() if ref.location in bad]
+                refs = {coords: ref for coords, ref in refs.items() if ref.location not in bad}
+        self.set_refs(array, path, refs)
+        return uncovered
+
     async def delete_chunk(self, path: str, coords: tuple[int, ...]) -> None:
         """Remove a chunk; nothing happens if there is no array, or the chunk is outside of its grid.
 
@@ -242,8 +269,7 @@ class SessionChunks:
                 raise SessionStateError(
                     f"the array {path!r} was changed meanwhile; nothing was done, try again"
                 )
-            for coords, ref in changes.items():
-                self.changes.set_chunk(array.node.id, coords, ref)
+            self.changes.set_chunks(array.node.id, changes)
             self.forget_tries()
 
     def absolute_location(self, location: str) -> str:

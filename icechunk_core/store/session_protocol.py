@@ -11,7 +11,7 @@ chunks from worker threads), so an implementation locks what it shares. When
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -148,6 +148,19 @@ class StoreSession(Protocol):
             With kind ``NO_CONTAINER_FOR_VIRTUAL_CHUNK`` if no container covers the
             location and ``validate_container`` asks for one; kind ``INVALID_VIRTUAL_REF``
             if the location is no URL; and as `write_chunk`.
+        """
+        ...
+
+    async def write_virtual_refs(
+        self, path: str, refs: Mapping[Coords, VirtualRef], *, validate_container: bool
+    ) -> list[Coords]:
+        """Store many such references; the coordinates of those that no container covers, left out if
+        ``validate_container`` asks for one.
+
+        Raises
+        ------
+        InvalidInputError, NodeNotFoundError
+            As `write_virtual_ref`; nothing is written then.
         """
         ...
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import field, frozen
@@ -58,12 +59,7 @@ def make_virtual_ref(
         Kind ``INVALID_VIRTUAL_REF`` if the location is no URL, the offset is negative, or the
         range does not fit into 64 bits; kind ``ZERO_LENGTH_CHUNK`` if the length is not positive.
     """
-    scheme, separator, rest = location.partition("://")
-    if not (scheme and separator and rest.strip("/")):
-        raise InvalidInputError(
-            f"virtual chunk location {location!r} is not a URL such as s3://bucket/key",
-            kind=ErrorKind.INVALID_VIRTUAL_REF,
-        )
+    _check_location(location)
     offset, length = int(offset), int(length)
     if length <= 0:
         raise InvalidInputError(
@@ -76,11 +72,24 @@ def make_virtual_ref(
             f"virtual ref to {location!r}: bytes {offset}..{offset + length} are out of range",
             kind=ErrorKind.INVALID_VIRTUAL_REF,
         )
+    etag, last_modified = _checksum(checksum)
+    return VirtualRef(location, offset, length, etag, last_modified)
+
+
+def _check_location(location: str) -> None:
+    scheme, separator, rest = location.partition("://")
+    if not (scheme and separator and rest.strip("/")):
+        raise InvalidInputError(
+            f"virtual chunk location {location!r} is not a URL such as s3://bucket/key",
+            kind=ErrorKind.INVALID_VIRTUAL_REF,
+        )
+
+
+def _checksum(checksum: str | datetime | None) -> tuple[str | None, int | None]:
+    """ETag and time in whole seconds, which is what the format stores (FORMAT.md, section 6.2)."""
     if isinstance(checksum, datetime):
-        # The format stores whole seconds (FORMAT.md, section 6.2).
-        seconds = us_from_datetime(checksum) // 1_000_000
-        return VirtualRef(location, offset, length, last_modified=seconds)
-    return VirtualRef(location, offset, length, etag=checksum)
+        return None, us_from_datetime(checksum) // 1_000_000
+    return checksum, None
 
 
 def specs_from_columns(
@@ -91,14 +100,14 @@ def specs_from_columns(
     *,
     grid_offset: Sequence[int] | None,
     checksum: str | datetime | None,
-) -> Iterator[tuple[Coords, VirtualRef]]:
+) -> dict[Coords, VirtualRef]:
     """Refs of a block of the chunk grid from columns in C order; an empty location is no chunk.
 
     Raises
     ------
     InvalidInputError
-        If the columns do not have one entry per chunk of the block, or the offset does not
-        have one number per dimension.
+        If the columns do not have one entry per chunk of the block, the offset does not
+        have one number per dimension, or as `make_virtual_ref`.
     """
     shape = tuple(int(size) for size in grid_shape)
     count = int(np.prod(shape, dtype=np.int64))
@@ -114,30 +123,42 @@ def specs_from_columns(
             f"arr_offset {start} does not fit a chunk grid of shape {shape}",
             kind=ErrorKind.INVALID_CHUNK_INDEX,
         )
-    columns = zip(np.ndindex(*shape), locations, offsets.tolist(), lengths.tolist(), strict=True)
-    for index, location, offset, length in columns:
+    first, size = np.asarray(offsets), np.asarray(lengths)
+    _check_columns(locations, first, size)
+    etag, last_modified = _checksum(checksum)
+    block = product(*(range(o, o + n) for o, n in zip(start, shape, strict=True)))
+    columns = zip(block, locations, first.tolist(), size.tolist(), strict=True)
+    return {
+        coords: VirtualRef(location, offset, length, etag, last_modified)
+        for coords, location, offset, length in columns
+        if location
+    }
+
+
+def _check_columns(locations: Sequence[str], offsets: NDArray[Any], lengths: NDArray[Any]) -> None:
+    """As `make_virtual_ref` checks, for whole columns; the first bad row is named by that function."""
+    used = np.fromiter(map(bool, locations), dtype=bool, count=len(locations))
+    bad = (lengths <= 0) | (offsets < 0)
+    ends = offsets.astype(np.uint64) + lengths.astype(np.uint64)  # wraps around where it does not fit
+    bad |= ends < lengths.astype(np.uint64)
+    bad &= used
+    if bad.any():
+        row = int(bad.argmax())
+        make_virtual_ref(locations[row], offsets[row], lengths[row])
+    for location in set(locations):
         if location:
-            coords = tuple([i + o for i, o in zip(index, start, strict=True)])
-            yield coords, make_virtual_ref(location, offset, length, checksum)
+            _check_location(location)
 
 
 async def write_virtual_refs(
     session: StoreSession,
     path: str,
-    refs: Iterable[tuple[Coords, VirtualRef]],
+    refs: Mapping[Coords, VirtualRef],
     *,
     validate_container: bool,
 ) -> list[Coords] | None:
     """Write refs; the coordinates of those that no container covers, or ``None`` if all were written.
 
-    Any other problem is raised, with the refs before it written.
+    After any other problem nothing is written.
     """
-    failed: list[Coords] = []
-    for coords, ref in refs:
-        try:
-            await session.write_virtual_ref(path, coords, ref, validate_container=validate_container)
-        except InvalidInputError as error:
-            if error.kind != ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK:
-                raise
-            failed.append(coords)
-    return failed or None
+    return await session.write_virtual_refs(path, refs, validate_container=validate_container) or None

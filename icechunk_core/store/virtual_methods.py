@@ -98,18 +98,15 @@ class VirtualRefMethods:
             location; ``None`` if all were stored.
         """
         self._check_writable()
-        refs = (
-            (
-                tuple(chunk.index),
-                make_virtual_ref(
-                    chunk.location,
-                    chunk.offset,
-                    chunk.length,
-                    chunk.etag_checksum or chunk.last_updated_at_checksum,
-                ),
+        refs = {
+            tuple(chunk.index): make_virtual_ref(
+                chunk.location,
+                chunk.offset,
+                chunk.length,
+                chunk.etag_checksum or chunk.last_updated_at_checksum,
             )
             for chunk in chunks
-        )
+        }
         return await write_virtual_refs(
             self._session,
             node_path(normalize_directory(array_path)),

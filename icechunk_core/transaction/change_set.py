@@ -186,6 +186,10 @@ class ChangeSet:
         except KeyError:
             self.chunks[node_id] = {coords: ref}
 
+    def set_chunks(self, node_id: bytes, refs: Mapping[Coords, ChunkRef | None]) -> None:
+        """Record many chunks' new refs at once."""
+        self.chunks.setdefault(node_id, {}).update(refs)
+
     def chunk(self, node_id: bytes, coords: Coords) -> ChunkRef | Literal[Missing.MISSING] | None:
         """The session's own ref, None if it deleted the chunk, `MISSING` if it did not touch it."""
         refs = self.chunks.get(node_id)

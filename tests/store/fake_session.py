@@ -168,6 +168,17 @@ class FakeSession:
             )
         await self.write_chunk(path, coords, repr(ref).encode())
 
+    async def write_virtual_refs(self, path: str, refs: Any, *, validate_container: bool) -> list[Any]:
+        left_out = []
+        for coords, ref in refs.items():
+            try:
+                await self.write_virtual_ref(path, coords, ref, validate_container=validate_container)
+            except InvalidInputError as error:
+                if error.kind != ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK:
+                    raise
+                left_out.append(coords)
+        return left_out
+
     async def delete_chunk(self, path: str, coords: tuple[int, ...]) -> None:
         self._writable()
         self.calls.append(("delete_chunk", path, coords))
