@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import io
+import os
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -34,10 +38,12 @@ class LeanTransport:
         self._threads = threads
         self._proxy = _proxy_for(settings.endpoint)
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._sessions: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
         user = {"x-goog-user-project": settings.config.user_project} if settings.config.user_project else {}
         self._read_headers = {**settings.read_headers, **user}
         self._write_headers = {**settings.write_headers, **user}
+        _transports.add(self)
 
     async def send(self, request: Request) -> Reply:
         """Carry out one request; once more with fresh credentials if the server refuses them."""
@@ -94,6 +100,24 @@ class LeanTransport:
                 await held.close()
             elif loop.is_running():
                 asyncio.run_coroutine_threadsafe(held.close(), loop)
+
+    def close_at_exit(self) -> None:
+        """Close what nobody closed, on loops that run in threads to the end of the program."""
+        if self._pid != os.getpid():
+            return
+        for loop, held in list(self._sessions.items()):
+            if loop.is_running():
+                with contextlib.suppress(TimeoutError, RuntimeError):
+                    asyncio.run_coroutine_threadsafe(held.close(), loop).result(timeout=1)
+
+
+_transports: weakref.WeakSet[LeanTransport] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    for transport in list(_transports):
+        transport.close_at_exit()
 
 
 class _LoopSession:
