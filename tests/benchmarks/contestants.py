@@ -63,7 +63,8 @@ class Plain:
 def make(name: str, place: str, folder: Path) -> Contestant:
     """A contestant on a place: ``memory``, ``file`` (without syncing), or ``durable``.
 
-    Icechunk never syncs; neither does zarr's LocalStore.
+    Icechunk never syncs; neither does zarr's LocalStore, so that what stands beside ``durable`` is zarr's
+    MemoryStore: the time that zarr itself needs.
     """
     root = folder / "data"
     if name == "ours":
@@ -82,4 +83,4 @@ def make(name: str, place: str, folder: Path) -> Contestant:
         return Versioned(icechunk, icechunk.local_filesystem_storage(str(root)))
     from zarr.storage import LocalStore, MemoryStore
 
-    return Plain(MemoryStore() if place == "memory" else LocalStore(root))
+    return Plain(LocalStore(root) if place == "file" else MemoryStore())

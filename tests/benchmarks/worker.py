@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.worker FOLDER CONTESTANT PLACE CODEC CHUNKS GETS
 
-Writes an array of 4 KiB chunks, commits, reads it back with each of zarr's codec
+Writes an array of 4 KiB chunks, commits, and reads it back, all with each of zarr's codec
 pipelines, and gets chunks one by one. Prints a JSON object: microseconds per chunk, and
 milliseconds for the commit. Files stay in the folder until the end of all measurements: ext4 makes
 new files several times slower for minutes after many were deleted.
@@ -25,7 +25,7 @@ import zarr
 import zarr.core.codec_pipeline
 from zarr.core.buffer import default_buffer_prototype
 
-from tests.benchmarks.contestants import make
+from tests.benchmarks.contestants import Contestant, make
 
 SIDE = 32  # 32 × 32 float32 values are 4 KiB
 FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
@@ -62,29 +62,33 @@ def measure(folder: str, name: str, place: str, codec: str, chunks: int, gets: i
     """All figures of one contestant on one place."""
     grid = round(chunks**0.5)
     data = values(grid * SIDE)
-    compressors: Any = None if codec == "none" else "auto"
     per_chunk = 1e6 / grid**2
     found: dict[str, float] = {}
-    repo = make(name, place, Path(tempfile.mkdtemp(dir=folder)))
-    array = zarr.create_array(
-        repo.writer(), name="x", shape=data.shape, chunks=(SIDE, SIDE), dtype=data.dtype,
-        compressors=compressors, fill_value=0,
-    )  # fmt: skip
 
-    def write() -> None:
-        array[:] = data
+    def round_trip(pipeline: str) -> Contestant:
+        repo = make(name, place, Path(tempfile.mkdtemp(dir=folder)))
+        array = zarr.create_array(
+            repo.writer(), name="x", shape=data.shape, chunks=(SIDE, SIDE), dtype=data.dtype,
+            compressors=None if codec == "none" else "auto", fill_value=0,
+        )  # fmt: skip
 
-    found["write"] = seconds(write) * per_chunk
-    found["commit"] = seconds(repo.commit) * 1e3
+        def write() -> None:
+            array[:] = data
 
-    def read() -> None:
-        array = zarr.open_array(repo.reader(), path="x", mode="r")
-        assert np.array_equal(np.asarray(array[:]), data)
+        def read() -> None:
+            array = zarr.open_array(repo.reader(), path="x", mode="r")
+            assert np.array_equal(np.asarray(array[:]), data)
 
-    found["read"] = seconds(read) * per_chunk
+        writing, committing = seconds(write), seconds(repo.commit)
+        found[f"write{pipeline}"] = (writing + committing) * per_chunk
+        found[f"commit{pipeline}"] = committing * 1e3
+        found[f"read{pipeline}"] = seconds(read) * per_chunk
+        return repo
+
     if hasattr(zarr.core.codec_pipeline, FUSED.rpartition(".")[2]):
         with zarr.config.set({"codec_pipeline.path": FUSED}):
-            found["read, fused"] = seconds(read) * per_chunk
+            round_trip(", fused")
+    repo = round_trip("")
     order = np.random.default_rng(1).permutation(grid**2)[:gets].tolist()
     keys = [f"x/c/{at // grid}/{at % grid}" for at in order]
     found["get"] = asyncio.run(get_one_by_one(repo.reader(), keys)) * 1e6 / len(keys)

@@ -11,6 +11,8 @@ from typing import Any
 
 from zarr.core.buffer import default_buffer_prototype
 
+from icechunk_core.assets.pack_config import plain_layout
+
 __all__ = [
     "collect_garbage",
     "contents",
@@ -97,6 +99,8 @@ def collect_garbage(side: Any, limit: datetime, *, dry_run: bool) -> dict[str, i
         assert counts == {kind: len(names) for kind, names in gone.items()}
         size = sum(before[kind][name] for kind, names in gone.items() for name in names)
         assert summary.bytes_deleted == size
+    if not plain_layout():  # in packs, several chunks are one object
+        del counts["chunks"]
     return counts
 
 
@@ -111,6 +115,7 @@ def is_accepted_of_garbage(
     leaves transaction logs out that it would delete: those that snapshots name which would be deleted, too.
     """
     history, files = ["snapshots", "transactions"], ["manifests", "chunks"]
+    files = [kind for kind in files if kind in ours]
     if dry_run:
         history.remove("transactions")
     if leftovers:  # What is left then is compared (see `what_is_left`).
@@ -131,8 +136,11 @@ def objects(root: Path) -> dict[str, dict[str, int]]:
 
 
 def what_is_left(side: Any) -> dict[str, Any]:
-    """How many objects of each kind there are, and the sizes of chunks."""
+    """How many objects of each kind there are, and the sizes of chunks if these have objects of their own."""
     found = objects(side.root)
+    if not plain_layout():
+        del found["chunks"]
+        return {kind: len(names) for kind, names in found.items()}
     return {kind: len(names) for kind, names in found.items()} | {"sizes": sorted(found["chunks"].values())}
 
 

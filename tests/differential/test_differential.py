@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from icechunk_core.assets.pack_config import PLAIN_LAYOUT_VARIABLE
 from tests.differential.machine import DifferentialMachine
 from tests.interop.implementations import load_peer
 
@@ -29,6 +30,13 @@ def test_both_do_the_same() -> None:
     """Sessions, conflicts, moves, refs, maintenance: equal values, errors, histories, logs and data."""
     load_peer()
     run_state_machine_as_test(DifferentialMachine, settings=QUICK)
+
+
+def test_packs_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with chunks in packs: how they are stored is not seen in data, histories, logs or errors."""
+    load_peer()
+    monkeypatch.delenv(PLAIN_LAYOUT_VARIABLE)
+    run_state_machine_as_test(DifferentialMachine, settings=settings(QUICK, max_examples=5))
 
 
 @pytest.mark.slow

@@ -12,14 +12,15 @@ from tests.stateful.interop_machine import InteropMachine
 # A failure is reported as found: making these programs smaller takes minutes; the long test does it.
 QUICK = settings(
     phases=[Phase.reuse, Phase.generate],
-    max_examples=20,
+    max_examples=10,  # for each layout
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, phases=list(Phase), max_examples=150, stateful_step_count=40)
+LONG = settings(QUICK, phases=list(Phase), max_examples=75, stateful_step_count=40)
 
 
+@pytest.mark.usefixtures("layout")
 def test_either_reads_and_continues_the_other() -> None:
     """Groups, arrays, chunks of all kinds, deletes, resizes, commits, amends, refs: both see the model."""
     load_peer()
@@ -27,6 +28,7 @@ def test_either_reads_and_continues_the_other() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("layout")
 def test_either_reads_and_continues_the_other_at_length() -> None:
     """The same with many more and longer programs."""
     load_peer()
