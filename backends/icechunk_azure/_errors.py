@@ -41,8 +41,8 @@ from icechunk_core.contract.errors import (
 
 __all__ = ["BLOCKS_GONE", "FAILURES", "Explainer", "Failed"]
 
-FAILURES = (AzureError, aiohttp.ClientError, TimeoutError, OSError)
-"""What the SDK and aiohttp raise when a request fails."""
+FAILURES = (AzureError, aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
+"""What the SDK and aiohttp raise when a request fails; the last two where an answer is malformed."""
 
 BLOCKS_GONE = "InvalidBlockList"
 """Another write of the same blob discarded the blocks that were staged."""
@@ -224,6 +224,9 @@ class Explainer:
         if isinstance(error, _TIMEOUTS) or isinstance(inner, _TIMEOUTS):
             text = f"{about}no answer in time from {self._host}; repeat, or raise read_timeout"
             return Failed(Timeout(text, key=key), self._shown(error))
+        if isinstance(error, ValueError | KeyError):
+            text = f"{about}{self._host} gave an answer that no blob service gives; check the endpoint"
+            return Failed(Unavailable(text, key=key), self._shown(error))
         if isinstance(error, ServiceRequestError) and inner is error:
             # The SDK refuses to send something, such as a token without encryption.
             text = f"{about}the request cannot be sent to {self._host}; check endpoint and credential"

@@ -74,10 +74,10 @@ class LeanWire:
                     await response.read()
                     raise self._refused(response, key)
                 data = await response.read()
+            size = len(data) if span is None else int(answer["Content-Range"].rpartition("/")[2])
+            return Got(data, _facts(answer, size))
         except FAILURES as error:
             raise self._explain.exception(error, key) from None
-        size = len(data) if span is None else int(answer.get("Content-Range", "/-1").rpartition("/")[2])
-        return Got(data, _facts(answer, size))
 
     async def head(self, name: str, key: str) -> Facts:
         try:
@@ -85,9 +85,9 @@ class LeanWire:
                 if response.status != 200:
                     raise self._refused(response, key)
                 answer = response.headers
+            return _facts(answer, int(answer["Content-Length"]))
         except FAILURES as error:
             raise self._explain.exception(error, key) from None
-        return _facts(answer, int(answer.get("Content-Length", "0")))
 
     # --- writing
 
@@ -174,18 +174,15 @@ def _facts(headers: Mapping[str, str], size: int) -> Facts:
     metadata = {name[len(_META) :]: value for name, value in headers.items() if name[:10].lower() == _META}
     return Facts(
         size,
-        headers.get("ETag", "").strip('"'),
-        _moment(headers.get("Last-Modified", "")),
+        headers["ETag"].strip('"'),
+        _moment(headers["Last-Modified"]),
         decode_metadata(metadata) if metadata else metadata,
     )
 
 
 @lru_cache(256)
 def _moment(text: str) -> datetime:
-    try:
-        return parsedate_to_datetime(text)
-    except ValueError:
-        return datetime.fromtimestamp(0, UTC)
+    return parsedate_to_datetime(text)
 
 
 @lru_cache(4)

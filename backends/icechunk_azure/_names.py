@@ -1,6 +1,6 @@
-"""Names as the service takes them: of blobs, and of metadata.
+"""Names as the service takes them: of blobs, of metadata, and of access tiers.
 
-Both maps are one-to-one, so that what was written comes back as it was.
+Those of blobs and metadata are one-to-one, so that what was written comes back as it was.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import binascii
 import re
 from collections.abc import Mapping
 
-from icechunk_core.contract.errors import InvalidKey
+from icechunk_core.contract.errors import InvalidKey, Unsupported
 from icechunk_core.contract.keys import check_key
 
-__all__ = ["BlobNames", "decode_metadata", "encode_metadata"]
+__all__ = ["BlobNames", "access_tier", "decode_metadata", "encode_metadata"]
 
 _LONGEST = 1024
 _MOST_SEGMENTS = 254
@@ -123,3 +123,25 @@ def _decoded_value(value: str) -> str:
         return base64.b64decode(value[len(_ENCODED) :], validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return value
+
+
+# --- access tiers ------------------------------------------------------------
+
+_TIERS = {name.lower(): name for name in ("Hot", "Cool", "Cold", "Archive")}
+
+
+def access_tier(storage_class: str) -> str:
+    """The tier that a storage class names, in any case.
+
+    Raises
+    ------
+    Unsupported
+        If there is none of that name.
+
+    >>> access_tier("COOL")
+    'Cool'
+    """
+    tier = _TIERS.get(storage_class.lower())
+    if tier is None:
+        raise Unsupported(f"Azure has no access tier {storage_class!r}; use Hot, Cool, Cold or Archive")
+    return tier

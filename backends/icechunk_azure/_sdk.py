@@ -16,6 +16,7 @@ from azure.storage.blob import (
     BlobProperties,
     BlobSasPermissions,
     ContentSettings,
+    StandardBlobTier,
     generate_blob_sas,
 )
 from azure.storage.blob.aio import BlobClient, ContainerClient
@@ -90,10 +91,13 @@ class SdkWire:
             location.endpoint,
             location.container,
             credential=_credential(identity, clock),
-            transport=AioHttpTransport(session=session, session_owner=False),
+            transport=AioHttpTransport(
+                session=session,
+                session_owner=False,
+                connection_timeout=config.connect_timeout,
+                read_timeout=config.read_timeout,
+            ),
             api_version=API_VERSION,
-            connection_timeout=config.connect_timeout,
-            read_timeout=config.read_timeout,
             retry_total=0,
             # Each call is one request; what is large is divided above.
             max_single_get_size=_WHOLE,
@@ -117,10 +121,10 @@ class SdkWire:
         try:
             stream = await self._blob(name).download_blob(**options)
             data = await stream.readall()
+            size = 0 if not data and span is None else int(stream.properties.content_range.rpartition("/")[2])
+            return Got(data, _facts(stream.properties, size))
         except FAILURES as error:
             raise self._explain.exception(error, key) from None
-        size = 0 if not data and span is None else int(stream.properties.content_range.rpartition("/")[2])
-        return Got(data, _facts(stream.properties, size))
 
     async def head(self, name: str, key: str) -> Facts:
         try:
@@ -179,7 +183,7 @@ class SdkWire:
                 raise failed from None
 
     async def copy(self, source: str, target: str, key: str, tier: str | None) -> str:
-        options: dict[str, Any] = {"standard_blob_tier": tier} if tier else {}
+        options: dict[str, Any] = {"standard_blob_tier": StandardBlobTier(tier)} if tier else {}
         url = self._blob(source).url
         if isinstance(self._identity, SharedKey):
             url += "?" + self._source_token(source, self._identity)
@@ -217,7 +221,7 @@ def _put_options(options: PutOptions) -> dict[str, Any]:
     if options.content_type:
         given["content_settings"] = ContentSettings(content_type=options.content_type)
     if options.tier:
-        given["standard_blob_tier"] = options.tier
+        given["standard_blob_tier"] = StandardBlobTier(options.tier)
     return given
 
 

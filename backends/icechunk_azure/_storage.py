@@ -19,7 +19,7 @@ from icechunk_azure._identity import Identity, Source, secrets_of
 from icechunk_azure._lean import LeanWire
 from icechunk_azure._listing import in_key_order
 from icechunk_azure._location import Location, locate
-from icechunk_azure._names import BlobNames, encode_metadata
+from icechunk_azure._names import BlobNames, access_tier, encode_metadata
 from icechunk_azure._reading import Reader
 from icechunk_azure._retry import Retrying, RetryPolicy
 from icechunk_azure._sdk import LARGEST_PUT, SdkWire
@@ -98,6 +98,7 @@ class AzureStorage:
         self._reader = Reader(self._run, config.part_size, config.parallel)
         single_put = config.single_put if config.lean else min(config.single_put, LARGEST_PUT)
         self._writer = Writer(self._run, ids, single_put, config.block_size, config.parallel)
+        self._tier = access_tier(config.storage_class) if config.storage_class else None
         self._closed = False
 
     @hookimpl
@@ -156,7 +157,7 @@ class AzureStorage:
             _conditions(condition, key),
             encode_metadata(metadata) if metadata else None,
             content_type,
-            storage_class or self._config.storage_class,
+            access_tier(storage_class) if storage_class else self._tier,
         )
         try:
             return Version(await self._writer.write(name, key, data, options))
@@ -175,12 +176,11 @@ class AzureStorage:
     async def copy(self, source: str, target: str) -> Version:
         self._check_writable()
         found, name = self._names.name(source), self._names.name(target)
-        tier = self._config.storage_class
         facts = await self._run(lambda wire: wire.head(found, source))
         if facts.size <= _LARGEST_COPY:
-            return Version(await self._run(lambda wire: wire.copy(found, name, source, tier)))
+            return Version(await self._run(lambda wire: wire.copy(found, name, source, self._tier)))
         got = await self._reader.read(found, source, None, facts.etag)
-        options = PutOptions(NO_CONDITION, encode_metadata(got.facts.metadata) or None, None, tier)
+        options = PutOptions(NO_CONDITION, encode_metadata(got.facts.metadata) or None, None, self._tier)
         return Version(await self._writer.write(name, target, [got.data], options))
 
     @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -34,14 +34,14 @@ def lean(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def open_azurite(azurite: AzureServer, container: str, request: pytest.FixtureRequest) -> Iterator[Open]:
+def open_azurite(azurite: AzureServer, container: str, request: pytest.FixtureRequest) -> Open:
     """Opens this test's prefix of the container, with options."""
 
     def open(**options: Any) -> Storage:
         prefix = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
         return azurite.storage(container, prefix, **options)
 
-    yield open
+    return open
 
 
 @pytest.fixture

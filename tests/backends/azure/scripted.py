@@ -72,7 +72,7 @@ class ScriptedService:
     async def __aenter__(self) -> ScriptedService:
         application = web.Application(client_max_size=1 << 30)
         application.router.add_route("*", "/{anything:.*}", self._answer)
-        self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -91,7 +91,23 @@ class ScriptedService:
         if answer.drop:
             assert request.transport is not None
             request.transport.abort()
+        if answer.status == 200 and "x-ms-range" in headers:
+            answer = _part(answer, headers["x-ms-range"])
         headers = dict(answer.headers)
         if answer.code:
             headers["x-ms-error-code"] = answer.code
         return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+
+def _part(answer: Answer, span: str) -> Answer:
+    """What the service says to a range of a blob."""
+    first, _, last = span.removeprefix("bytes=").partition("-")
+    size = len(answer.body)
+    start, end = int(first), min(int(last or size), size - 1)
+    if start >= size:
+        return Answer(416, "InvalidRange")
+    return Answer(
+        206,
+        headers={**answer.headers, "Content-Range": f"bytes {start}-{end}/{size}"},
+        body=answer.body[start : end + 1],
+    )
