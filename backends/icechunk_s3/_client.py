@@ -19,6 +19,7 @@ from icechunk_s3._config import S3Config
 __all__ = [
     "Client",
     "Listed",
+    "ObjectClient",
     "Page",
     "Reply",
     "WriteOptions",
@@ -79,8 +80,12 @@ class Page:
     token: str | None
 
 
-class Client(Protocol):
-    """One server's bucket, in one event loop. Methods raise what `failure_of` knows."""
+class ObjectClient(Protocol):
+    """The frequent requests to one bucket, in one event loop. Methods raise what `failure_of` knows."""
+
+    async def full(self) -> Client:
+        """A client for all requests."""
+        ...
 
     async def get(self, name: str, byte_range: str | None, if_match: str | None) -> Reply:
         """An object, or the part of it that the value of a ``Range`` header names."""
@@ -93,6 +98,14 @@ class Client(Protocol):
     async def put(self, name: str, body: bytes, options: WriteOptions) -> str:
         """Write an object in one request; its ETag."""
         ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+class Client(ObjectClient, Protocol):
+    """All requests."""
 
     async def list_page(
         self,
@@ -134,10 +147,6 @@ class Client(Protocol):
 
     async def abort_upload(self, name: str, upload: str) -> None:
         """Give up a multipart upload."""
-        ...
-
-    async def close(self) -> None:
-        """Close its connections."""
         ...
 
 

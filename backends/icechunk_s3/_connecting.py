@@ -9,7 +9,7 @@ from aiobotocore.session import AioSession
 from icechunk_core.clock import Clock
 from icechunk_core.contract.credentials import S3StaticCredentials
 from icechunk_s3._addresses import plain_address
-from icechunk_s3._client import Client
+from icechunk_s3._client import Client, ObjectClient
 from icechunk_s3._config import S3Config
 from icechunk_s3._credentials import CredentialSource
 from icechunk_s3._lean import Keys, LeanClient
@@ -35,11 +35,15 @@ class Connections:
         self.credentials = CredentialSource(config.signing(), clock)
         self.region = config.region
         self._clock = clock
-        self._clients: LoopClients[Client] = LoopClients(self._open, config.place)
+        self._clients: LoopClients[ObjectClient] = LoopClients(self._open, config.place)
 
-    async def client(self) -> Client:
-        """The running loop's client."""
+    async def client(self) -> ObjectClient:
+        """The running loop's client for the frequent requests."""
         return await self._clients.get()
+
+    async def full_client(self) -> Client:
+        """The running loop's client for all requests."""
+        return await (await self._clients.get()).full()
 
     async def renew(self) -> bool:
         """Have the next request signed with new credentials, if there are any."""
@@ -49,7 +53,7 @@ class Connections:
         """Close all clients."""
         await self._clients.close()
 
-    async def _open(self) -> Client:
+    async def _open(self) -> ObjectClient:
         config = self._config
         session = make_session(config, self.credentials)
         self.region = region_of(config, session)

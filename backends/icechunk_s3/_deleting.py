@@ -40,7 +40,7 @@ async def _batch(
     requests: Requests, valid: dict[str, str], batch: Sequence[str]
 ) -> dict[str, StorageError | None]:
     """One request for many; those that could not be deleted just then are tried alone."""
-    failed = await requests.run(lambda client: client.delete_many(batch))
+    failed = await requests.run_full(lambda client: client.delete_many(batch))
     outcome: dict[str, StorageError | None] = {}
     again: dict[str, str] = {}
     for name, (code, message) in failed.items():
@@ -63,7 +63,7 @@ async def _one_by_one(requests: Requests, valid: dict[str, str]) -> dict[str, St
 
         async with slots:
             try:
-                await requests.run(request, key)
+                await requests.run_full(request, key)
             except NotFound:
                 return None
             except StorageError as error:

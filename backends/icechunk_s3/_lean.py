@@ -13,7 +13,7 @@ import html
 import io
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +27,6 @@ from icechunk_core.clock import Clock
 from icechunk_core.contract.credentials import S3StaticCredentials
 from icechunk_s3._client import (
     Client,
-    Page,
     Reply,
     WriteOptions,
     content_md5,
@@ -79,7 +78,7 @@ class Keys:
 
 @define
 class LeanClient:
-    """A `Client` whose frequent requests are plain ones."""
+    """The frequent requests, as plain ones."""
 
     _config: S3Config
     _quirks: Quirks
@@ -163,8 +162,6 @@ class LeanClient:
                     self._sdk = await self._open_sdk()
         return self._sdk
 
-    # --- lean
-
     async def get(self, name: str, byte_range: str | None, if_match: str | None) -> Reply:
         if self._lean:
             headers = dict(self._read_headers)
@@ -240,43 +237,6 @@ class LeanClient:
             if response.status >= 300:
                 raise _refusal(response.status, told, answer)
             return Reply(told, answer)
-
-    # --- rare
-
-    async def list_page(
-        self,
-        prefix: str,
-        start_after: str | None,
-        token: str | None,
-        *,
-        folders: bool,
-        limit: int | None = None,
-    ) -> Page:
-        client = await self.full()
-        return await client.list_page(prefix, start_after, token, folders=folders, limit=limit)
-
-    async def delete(self, name: str) -> None:
-        await (await self.full()).delete(name)
-
-    async def delete_many(self, names: Sequence[str]) -> Mapping[str, tuple[str, str]]:
-        return await (await self.full()).delete_many(names)
-
-    async def copy(self, source: str, target: str, options: WriteOptions) -> str:
-        return await (await self.full()).copy(source, target, options)
-
-    async def create_upload(self, name: str, options: WriteOptions) -> str:
-        return await (await self.full()).create_upload(name, options)
-
-    async def upload_part(self, name: str, upload: str, number: int, body: memoryview) -> Mapping[str, str]:
-        return await (await self.full()).upload_part(name, upload, number, body)
-
-    async def complete_upload(
-        self, name: str, upload: str, parts: Sequence[Mapping[str, str]], options: WriteOptions
-    ) -> str:
-        return await (await self.full()).complete_upload(name, upload, parts, options)
-
-    async def abort_upload(self, name: str, upload: str) -> None:
-        await (await self.full()).abort_upload(name, upload)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -82,7 +82,7 @@ async def _pages(requests: Requests, prefix: str, after: str | None, *, folders:
         async def request(client: Client, token: str | None = token) -> Page:
             return await client.list_page(prefix, None if token else after, token, folders=folders)
 
-        page = await requests.run(request)
+        page = await requests.run_full(request)
         yield page
         token = page.token
         if token is None:

@@ -47,7 +47,7 @@ async def upload(requests: Requests, name: str, key: str, body: bytes, options: 
         Whether the parts were put together is not known.
     """
     unconditional = evolve(options, if_match=None, if_absent=False)
-    identifier = await requests.run(lambda client: client.create_upload(name, unconditional), key)
+    identifier = await requests.run_full(lambda client: client.create_upload(name, unconditional), key)
     try:
         parts = await _upload_parts(requests, name, key, body, identifier)
         return await _complete(requests, name, key, identifier, parts, options)
@@ -70,7 +70,7 @@ async def _upload_parts(
             return await client.upload_part(name, identifier, number, part)
 
         async with slots:
-            return await requests.run(request, key, size=len(part))
+            return await requests.run_full(request, key, size=len(part))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -97,7 +97,7 @@ async def _complete(
         return await client.complete_upload(name, identifier, parts, options)
 
     try:
-        return await requests.run(request, key, conditional=conditional)
+        return await requests.run_full(request, key, conditional=conditional)
     except (NotFound, OutcomeUnknown, StorageError) as error:
         if isinstance(error, NotFound) and options.if_match is not None:
             raise
@@ -128,7 +128,7 @@ async def _abort(requests: Requests, name: str, key: str, identifier: str) -> No
     async def abort() -> None:
         try:
             async with asyncio.timeout(ABORT_SECONDS):
-                await requests.run(lambda client: client.abort_upload(name, identifier), key)
+                await requests.run_full(lambda client: client.abort_upload(name, identifier), key)
         except (StorageError, TimeoutError):
             return
 

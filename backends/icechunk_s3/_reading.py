@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from icechunk_core.contract import Buffer, ByteRange, From, ObjectInfo, Range, Suffix, Version, resolve_range
 from icechunk_core.contract.errors import InvalidRange, Unavailable, VersionMismatch
-from icechunk_s3._client import Client, Reply, info_from
+from icechunk_s3._client import ObjectClient, Reply, info_from
 from icechunk_s3._conditions import header_of
 from icechunk_s3._requests import Requests
 
@@ -87,7 +87,7 @@ async def _piece(
     """One request's worth of an object."""
     wanted = _range_header(byte_range, key)
 
-    async def get(client: Client) -> tuple[bytes, ObjectInfo]:
+    async def get(client: ObjectClient) -> tuple[bytes, ObjectInfo]:
         reply = await client.get(name, wanted, if_match)
         return _checked(reply, key, byte_range)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from icechunk_core.clock import Clock, SystemClock
 from icechunk_core.ids import IdSource, SystemIds
-from icechunk_s3._client import Client
+from icechunk_s3._client import Client, ObjectClient
 from icechunk_s3._config import S3Config
 from icechunk_s3._connecting import Connections
 from icechunk_s3._errors import Where
@@ -17,6 +17,7 @@ from icechunk_s3._retry import Retries, RetryPolicy
 __all__ = ["Requests"]
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 class Requests:
@@ -35,23 +36,44 @@ class Requests:
 
     async def run(
         self,
-        request: Callable[[Client], Awaitable[T]],
+        request: Callable[[ObjectClient], Awaitable[T]],
         key: str | None = None,
         *,
         size: int = 0,
         conditional: bool = False,
     ) -> T:
-        """Send a request until it is answered; see `Retries.run`.
+        """Send one of the frequent requests until it is answered; see `Retries.run`.
 
         Parameters
         ----------
         size
             Bytes that it transfers, for its time limit.
         """
+        return await self._send(self.connections.client, request, key, size, conditional)
+
+    async def run_full(
+        self,
+        request: Callable[[Client], Awaitable[T]],
+        key: str | None = None,
+        *,
+        size: int = 0,
+        conditional: bool = False,
+    ) -> T:
+        """The same for any request."""
+        return await self._send(self.connections.full_client, request, key, size, conditional)
+
+    async def _send(
+        self,
+        connect: Callable[[], Awaitable[C]],
+        request: Callable[[C], Awaitable[T]],
+        key: str | None,
+        size: int,
+        conditional: bool,
+    ) -> T:
         limit = self._policy.limit(size)
 
         async def attempt() -> T:
-            client = await self.connections.client()
+            client = await connect()
             if limit is None:
                 return await request(client)
             async with asyncio.timeout(limit):

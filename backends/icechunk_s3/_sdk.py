@@ -110,6 +110,9 @@ class SdkClient:
         )
         return cls(config, quirks, stack, client)
 
+    async def full(self) -> SdkClient:
+        return self
+
     async def close(self) -> None:
         await self._stack.aclose()
 

@@ -125,7 +125,9 @@ class S3Storage:
         names = self._names or await self._find_names()
         there, here = names.of(target), names.of(source)
         options = WriteOptions()
-        return Version(await self._requests.run(lambda client: client.copy(here, there, options), source))
+        return Version(
+            await self._requests.run_full(lambda client: client.copy(here, there, options), source)
+        )
 
     @hookimpl
     async def close(self) -> None:
@@ -147,7 +149,7 @@ class S3Storage:
     async def _find_names(self) -> Names:
         """At the root of a bucket, whether the names begin with a slash, as old versions had it."""
         try:
-            page = await self._requests.run(
+            page = await self._requests.run_full(
                 lambda client: client.list_page("/", None, None, folders=False, limit=1)
             )
             old = any(entry.name.startswith(_OLD_NAMES) for entry in page.objects)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from icechunk_core.contract import Buffer, Condition, IfAbsent, IfVersion, Version, joined
 from icechunk_core.contract.errors import AlreadyExists, NotFound, VersionMismatch
-from icechunk_s3._client import Client, WriteOptions
+from icechunk_s3._client import ObjectClient, WriteOptions
 from icechunk_s3._conditions import with_condition
 from icechunk_s3._multipart import upload
 from icechunk_s3._requests import Requests
@@ -36,7 +36,7 @@ async def write(
         if in_parts:
             return Version(await upload(requests, name, key, body, options))
 
-        async def put(client: Client) -> str:
+        async def put(client: ObjectClient) -> str:
             return await client.put(name, body, options)
 
         return Version(await requests.run(put, key, size=len(body), conditional=conditional))
