@@ -166,6 +166,48 @@ async def test_cancelling_a_wait_leaves_the_future_alone() -> None:
 # --- the twins of the public API ---------------------------------------------
 
 
+@MODES
+def test_background_jobs_outlive_their_callers(may_suspend: bool) -> None:
+    """A job runs in another thread, with or without a loop around; its result or error is in the future."""
+
+    async def where() -> str:
+        return threading.current_thread().name
+
+    async def start() -> Future[str]:
+        return drive.in_background(where, may_suspend=may_suspend)
+
+    for future in (drive.in_background(where, may_suspend=may_suspend), asyncio.run(start())):
+        assert future.result().startswith("icechunk-core-")
+    with pytest.raises(LookupError, match="nothing here"):
+        drive.in_background(_failing, may_suspend=may_suspend).result()
+
+
+def test_background_jobs_at_the_end_of_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no thread can be started any more the job is done on the spot."""
+
+    class Ended:
+        def submit(self, job: Callable[[], Any]) -> Any:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(drive, "_workers", Ended())
+    assert drive.in_background(_number, may_suspend=False).result() == 7
+    with pytest.raises(LookupError, match="nothing here"):
+        drive.in_background(_failing, may_suspend=False).result()
+
+
+def test_objects_of_loops() -> None:
+    """Each event loop has its own object, the same on every call."""
+    local: drive.LoopLocal[list[int]] = drive.LoopLocal(list)
+
+    async def twice() -> tuple[list[int], list[int]]:
+        return local.get(), local.get()
+
+    first, again = asyncio.run(twice())
+    other, _ = asyncio.run(twice())
+    assert first is again
+    assert other is not first
+
+
 def _pairs() -> list[tuple[type, str, str]]:
     """Class, blocking name, async name of each public coroutine method."""
     found = []

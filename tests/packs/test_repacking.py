@@ -85,6 +85,7 @@ def test_chunks_leave_sparse_packs(kind: str, spec_version: int, tmp_path: Path)
     changes = repo.diff(from_snapshot_id=tip, to_snapshot_id=newest.id)
     assert changes.is_empty()
     assert data(repo) == contents(repo.readonly_session(snapshot_id=tip).store)
+    assert repo.verify().ok
     again = repo.repack("again", branch="main")
     assert again == ic.RepackSummary(packs=0)
     assert repo.lookup_branch("main") == newest.id

@@ -182,6 +182,17 @@ def test_rewrite_plans_every_array() -> None:
     assert [refs.extents() for refs in result.new] == [((0, 2),), ((2, 4),)]
 
 
+def test_rewrite_of_chosen_arrays() -> None:
+    """Only those arrays are cut anew; changed ones are planned as always."""
+    manifests, _ = stored(1, {(n,): inline(str(n)) for n in range(4)})
+    arrays = [array(number, path, (4,), manifests) for number, path in ((1, "/a"), (2, "/b"), (3, "/c"))]
+    base = NodeTable.from_nodes([group(9, "/"), *arrays])
+    changes = ChangeSet()
+    changes.set_chunk(node_id(3), (4,), inline("new"))
+    plans = plan_manifests(changes, base, rewrite={node_id(2)})
+    assert [(plan.node_id, plan.kept) for plan in plans] == [(node_id(2), ()), (node_id(3), manifests)]
+
+
 def test_overlapping_manifests_keep_their_meaning() -> None:
     """Where extents overlap, only the first manifest that covers a coordinate counts, before and after."""
     first = ChunkRefs.from_items(1, {(0,): inline("first")})
