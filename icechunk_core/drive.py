@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,7 @@ __all__ = [
     "blocking_iterator",
     "blocking_on_loop",
     "blocking_opener",
+    "driven_directly",
     "gather",
     "in_background",
     "iterate",
@@ -66,6 +68,23 @@ def run_direct(coroutine: Coroutine[Any, Any, T]) -> T:
         return cast(T, stop.value)
     coroutine.close()
     raise InternalError(_SUSPENDED)
+
+
+def driven_directly() -> bool:
+    """Whether the coroutine that asks is run by `run_direct`, and so must not suspend.
+
+    It may be awaited in an event loop although its repository's storage never suspends: only
+    the stack tells, in microseconds. For the rare coroutine that meets another storage, one that
+    does suspend.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is run_direct.__code__:
+            return True
+        if frame.f_code is asyncio.events.Handle._run.__code__:  # type: ignore[attr-defined]
+            return False
+        frame = frame.f_back
+    return False
 
 
 class _Background:

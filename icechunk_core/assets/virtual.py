@@ -4,6 +4,10 @@ A location belongs to the *container* with the longest matching URL prefix. Cont
 are part of the stored configuration; nothing is read from one unless whoever opened the
 repository authorised it. The bytes come through the backend plugin of the location's
 scheme.
+
+The format knows a few kinds of stores. For schemes of other plugins, and for storages that
+are open already, whoever opens the repository authorises a prefix with a mapping of the
+backend's options, or with the `Storage`: such a prefix needs no container.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, R
 from icechunk_core.assets.streams import Streams
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.contract import Buffer, ByteRange, ObjectInfo, Storage, resolve_range
-from icechunk_core.drive import run
+from icechunk_core.drive import driven_directly, run
 from icechunk_core.errors import (
     ErrorKind,
     IcechunkError,
@@ -27,7 +31,7 @@ from icechunk_core.errors import (
     NotFound,
     StorageError,
 )
-from icechunk_core.format.configuration import RepositoryConfig
+from icechunk_core.format.configuration import ObjectStoreConfig, RepositoryConfig
 from icechunk_core.format.refs import VirtualRef
 
 __all__ = ["VirtualChunks"]
@@ -46,7 +50,7 @@ class VirtualChunks:
     config
         Where the containers are.
     authorized
-        URL prefixes that may be read, and with which credentials.
+        URL prefixes that may be read, and with which credentials, options or `Storage`.
     direct
         Whether callers cannot suspend (see `icechunk_core.drive`).
     open_container
@@ -70,6 +74,7 @@ class VirtualChunks:
         self._containers = config.effective_virtual_chunk_containers()
         self._authorized = {_with_slash(prefix): value for prefix, value in authorized.items()}
         self._schemes = dict(open_schemes or {})
+        self._prefixes = {*self._containers, *(p for p, v in self._authorized.items() if _is_place(v))}
         self._direct = direct
         self._open = open_container
         self._lock = threading.Lock()
@@ -87,18 +92,15 @@ class VirtualChunks:
             If no container covers the location.
         """
         url = self.absolute(location)
-        best = ""
-        for prefix in self._containers:
-            candidate = _with_slash(prefix)
-            if url.startswith(candidate) and len(candidate) > len(best):
-                best = candidate
-        if not best:
-            best = self._bucket_prefix(url)
+        covering = [prefix for prefix in self._prefixes if url.startswith(prefix)]
+        best = max(covering, key=len) if covering else self._bucket_prefix(url)
         if not best:
             raise InvalidInputError(
                 f"no virtual chunk container covers {location!r}; add one for its URL prefix to the "
-                "repository's configuration (virtual_chunk_containers), or open a store of its own with a "
-                "StoreConfig that has a virtual_ref_config",
+                "repository's configuration (RepositoryConfig.set_virtual_chunk_container), or open a store with "
+                "a StoreConfig that has a virtual_ref_config. Where the format has no kind of store for "
+                "the scheme, authorise the prefix with options of its backend: "
+                "authorize_virtual_chunk_access={prefix: {...}}",
                 kind=ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK,
             )
         rest = url[len(best) :]
@@ -172,7 +174,7 @@ class VirtualChunks:
             raise _cannot_fetch(ref, error.message) from error
         try:
             reading = reader.read(key, ref.offset + start, ref.offset + end)
-            if self._direct and storage.may_suspend:
+            if self._direct and storage.may_suspend and driven_directly():
                 data, about = run(reading, may_suspend=True)
             else:
                 data, about = await reading
@@ -190,18 +192,7 @@ class VirtualChunks:
             known = self._storages.get(prefix)
         if known is not None:
             return known
-        container = self._containers.get(prefix)
-        if container is None:
-            storage = self._open(prefix, None, self._schemes[prefix.partition("://")[0]])
-            return self._opened(prefix, storage)
-        if prefix not in self._authorized:
-            raise InvalidInputError(
-                f"reading {location!r} is not authorised: pass "
-                f"authorize_virtual_chunk_access={{{prefix!r}: <credentials>}} when opening the repository",
-                kind=ErrorKind.UNAUTHORIZED_VIRTUAL_CHUNK_CONTAINER,
-            )
-        storage = self._open(prefix, container.store, self._authorized[prefix])
-        return self._opened(prefix, storage)
+        return self._opened(prefix, self._open(prefix, *self._settings(prefix, location)))
 
     def _opened(self, prefix: str, storage: Storage) -> tuple[Storage, RangeReader]:
         # Nothing is read ahead: these objects may change, and what was fetched before would hide it.
@@ -210,6 +201,38 @@ class VirtualChunks:
             reader = CoalescingReader(storage, Streams(0), self._over_read)
         with self._lock:
             return self._storages.setdefault(prefix, (storage, reader))
+
+    def _settings(self, prefix: str, location: str) -> tuple[ObjectStoreConfig | None, Any]:
+        """The container's store and the reader's credentials."""
+        container = self._containers.get(prefix)
+        if prefix in self._authorized:
+            return (container.store if container is not None else None), self._authorized[prefix]
+        if container is None:
+            return None, self._schemes[prefix.partition("://")[0]]
+        raise InvalidInputError(
+            f"reading {location!r} is not authorised: pass "
+            f"authorize_virtual_chunk_access={{{prefix!r}: {_example(prefix)}}} when opening the repository",
+            kind=ErrorKind.UNAUTHORIZED_VIRTUAL_CHUNK_CONTAINER,
+        )
+
+
+def _is_place(authorized: Any) -> bool:
+    """Whether a prefix was authorised with all that is needed to open it."""
+    return isinstance(authorized, Mapping | Storage)
+
+
+_EXAMPLES = {
+    **dict.fromkeys(("s3", "tigris"), "s3_credentials(from_env=True)"),
+    **dict.fromkeys(("gs", "gcs"), "gcs_credentials(from_env=True)"),
+    **dict.fromkeys(("az", "azure", "abfs"), "azure_credentials(from_env=True)"),
+    "file": "Credentials.LocalFileSystemAccess()",
+    **dict.fromkeys(("http", "https"), "Credentials.HttpAccess()"),
+}
+
+
+def _example(prefix: str) -> str:
+    """What to write for the credentials of a prefix."""
+    return _EXAMPLES.get(prefix.partition("://")[0], "{...}")
 
 
 def _with_slash(prefix: str) -> str:

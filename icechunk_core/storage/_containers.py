@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from icechunk_core.contract import Storage
-from icechunk_core.credentials import AnyCredential, Credentials, S3Credentials
+from icechunk_core.credentials import AnyCredential, Credentials, S3Credentials, containers_credentials
 from icechunk_core.errors import InvalidInputError
 from icechunk_core.format.configuration import ObjectStoreConfig, S3Options
 from icechunk_core.plugins import open_storage
+from icechunk_core.plugins.registry import find_backend
+from icechunk_core.plugins.structuring import option_names
 from icechunk_core.storage._options import given
 from icechunk_core.storage._s3 import TIGRIS_ENDPOINT
 
@@ -27,8 +29,15 @@ _FAMILY = {
 }
 
 
+_FOREIGN: Mapping[str, Any] = {"verbatim": True, "legacy_rooted_keys": False}
+"""Options, of backends that have them, for objects that other programs named: no key is escaped, and
+none is tried in two forms."""
+
+
 def open_container(
-    prefix: str, store: ObjectStoreConfig | None, credentials: AnyCredential | Mapping[str, Any] | None
+    prefix: str,
+    store: ObjectStoreConfig | None,
+    credentials: AnyCredential | Mapping[str, Any] | Storage | None,
 ) -> Storage:
     """Open the storage below a container's URL prefix, with the plugin of its scheme.
 
@@ -39,8 +48,8 @@ def open_container(
     store
         Settings from the repository's configuration.
     credentials
-        From whoever opened the repository: a member of `Credentials`, options of the plugin, or
-        ``None`` for what the plugin does by itself.
+        From whoever opened the repository: a member of `Credentials`, options of the plugin, an
+        open `Storage`, or ``None`` for what the plugin does by itself.
 
     Raises
     ------
@@ -49,15 +58,17 @@ def open_container(
     PluginError, StorageConfigError
         See `open_storage`.
     """
+    if isinstance(credentials, Storage):
+        return credentials
     scheme = prefix.partition(":")[0].lower()
     options = _from_store(store)
     if isinstance(credentials, Mapping):
         options.update(credentials)
     elif credentials is not None:
         options.update(_from_credentials(prefix, scheme, credentials))
-    if scheme == "file":
-        options.setdefault("verbatim", True)  # other programs named these files
-    return open_storage(prefix, **options)
+    known = option_names(find_backend(scheme).spec.config)
+    preset = {name: value for name, value in _FOREIGN.items() if name in known}
+    return open_storage(prefix, **{**preset, **options})
 
 
 def _from_store(store: ObjectStoreConfig | None) -> dict[str, Any]:
@@ -91,12 +102,13 @@ def _s3_options(options: S3Options) -> dict[str, Any]:
     )
 
 
-def _from_credentials(prefix: str, scheme: str, credentials: AnyCredential) -> dict[str, Any]:
+def _from_credentials(prefix: str, scheme: str, given_credentials: AnyCredential) -> dict[str, Any]:
+    credentials: Any = containers_credentials({prefix: given_credentials})[prefix]
     if isinstance(credentials, Credentials.LocalFileSystemAccess | Credentials.HttpAccess):
         return {}
     family = type(credentials).__name__
-    if _FAMILY.get(scheme) != family:
-        raise InvalidInputError(
-            f"the container {prefix!r} got credentials for {family}; pass those of its own service"
-        )
+    wanted = _FAMILY.get(scheme)
+    if wanted != family:
+        mend = f"Credentials.{wanted}" if wanted else "a mapping of its backend's options, or a Storage"
+        raise InvalidInputError(f"the container {prefix!r} got credentials for {family}; pass {mend}")
     return {"credentials": credentials.credentials}
