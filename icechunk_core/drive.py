@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import FrameType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -77,11 +78,11 @@ def driven_directly() -> bool:
     the stack tells, in microseconds. For the rare coroutine that meets another storage, one that
     does suspend.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is run_direct.__code__:
             return True
-        if frame.f_code is asyncio.events.Handle._run.__code__:  # type: ignore[attr-defined]
+        if frame.f_code is asyncio.events.Handle._run.__code__:
             return False
         frame = frame.f_back
     return False

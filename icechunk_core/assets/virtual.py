@@ -97,8 +97,8 @@ class VirtualChunks:
         if not best:
             raise InvalidInputError(
                 f"no virtual chunk container covers {location!r}; add one for its URL prefix to the "
-                "repository's configuration (RepositoryConfig.set_virtual_chunk_container), or open a store with "
-                "a StoreConfig that has a virtual_ref_config. Where the format has no kind of store for "
+                "repository's configuration (RepositoryConfig.set_virtual_chunk_container), or open a store "
+                "with a StoreConfig that has a virtual_ref_config. Where the format has no kind of store for "
                 "the scheme, authorise the prefix with options of its backend: "
                 "authorize_virtual_chunk_access={prefix: {...}}",
                 kind=ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK,
