@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
+import functools
 import io
-import os
-import threading
-import weakref
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from icechunk_gcs._config import GcsConfig
+from icechunk_gcs._loop_sessions import LoopSessions
 from icechunk_gcs._replies import Reply
 from icechunk_gcs._requests import Request
 from icechunk_gcs._settings import Settings
@@ -37,13 +35,10 @@ class LeanTransport:
         self._tokens = tokens
         self._threads = threads
         self._proxy = _proxy_for(settings.endpoint)
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._sessions: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
+        self._sessions = LoopSessions(functools.partial(_new_session, settings.config))
         user = {"x-goog-user-project": settings.config.user_project} if settings.config.user_project else {}
         self._read_headers = {**settings.read_headers, **user}
         self._write_headers = {**settings.write_headers, **user}
-        _transports.add(self)
 
     async def send(self, request: Request) -> Reply:
         """Carry out one request; once more with fresh credentials if the server refuses them."""
@@ -58,7 +53,7 @@ class LeanTransport:
         return await self._threads.run(None, self._tokens.headers) if signed is None else signed
 
     async def _once(self, request: Request, signed: Mapping[str, str]) -> Reply:
-        session = await self._session()
+        session = await self._sessions.here()
         extra = self._read_headers if request.reading else self._write_headers
         body = request.body
         deadline = self._settings.config.deadline + (len(body) / _SLOWEST if body else 0)
@@ -76,84 +71,21 @@ class LeanTransport:
                     limit.reschedule(now + self._settings.config.deadline + length / _SLOWEST)
                 return Reply(response.status, response.headers, await response.read())
 
-    # --- sessions
-
-    async def _session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        held = self._sessions.get(loop)
-        if held is None:
-            held = _LoopSession(self._settings)
-            with self._lock:
-                self._sessions = {each: own for each, own in self._sessions.items() if not each.is_closed()}
-                self._sessions[loop] = held
-            await held.open()
-        return held.session
-
     async def close(self) -> None:
-        """Close the sessions of all loops that still run."""
-        here = asyncio.get_running_loop()
-        with self._lock:
-            sessions = list(self._sessions.items())
-            self._sessions.clear()
-        for loop, held in sessions:
-            if loop is here:
-                await held.close()
-            elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(held.close(), loop)
-
-    def close_at_exit(self) -> None:
-        """Close what nobody closed, on loops that run in threads to the end of the program."""
-        if self._pid != os.getpid():
-            return
-        for loop, held in list(self._sessions.items()):
-            if loop.is_running():
-                with contextlib.suppress(TimeoutError, RuntimeError):
-                    asyncio.run_coroutine_threadsafe(held.close(), loop).result(timeout=1)
+        """Close the sessions of all loops."""
+        await self._sessions.close()
 
 
-_transports: weakref.WeakSet[LeanTransport] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_at_exit() -> None:
-    for transport in list(_transports):
-        transport.close_at_exit()
-
-
-class _LoopSession:
-    """A session that is closed with its event loop, if not before.
-
-    A loop that ends closes the asynchronous generators which were begun on it; one of them
-    closes the session, so that none is left open when nobody closes the storage.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        config = settings.config
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=config.concurrency),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=config.connect_timeout, sock_read=config.timeout
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("accept", "user-agent"),
-        )
-        self._until_the_loop_ends = _closing(self.session)
-
-    async def open(self) -> None:
-        """Tie the session to the running loop."""
-        await anext(self._until_the_loop_ends)
-
-    async def close(self) -> None:
-        """Close the session; idempotent."""
-        await self._until_the_loop_ends.aclose()
-
-
-async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.close()
+def _new_session(config: GcsConfig) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=config.concurrency),
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=config.connect_timeout, sock_read=config.timeout
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("accept", "user-agent"),
+    )
 
 
 def _proxy_for(endpoint: str) -> str | None:
