@@ -14,6 +14,7 @@ a forked child, does no harm.
 from __future__ import annotations
 
 import os
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -97,12 +98,14 @@ class _Pack:
 
 
 _sinks: WeakSet[PackingSink] = WeakSet()
+_sinks_lock = threading.Lock()
 _held: list[PackingSink] = []
 
 
 def _before_fork() -> None:
     # Parent and child both go on. Were the open pack to grow in both, they would write
     # different bytes under one key: it is sealed, so that each begins another one.
+    _sinks_lock.acquire()
     for sink in list(_sinks):
         sink.hold()
         _held.append(sink)
@@ -111,13 +114,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _held:
         _held.pop().release()
+    _sinks_lock.release()
 
 
 def _after_fork_in_child() -> None:
-    while _held:
-        sink = _held.pop()
+    for sink in _held:
         sink.forget_flights()
-        sink.release()
+    _after_fork_in_parent()
 
 
 if hasattr(os, "register_at_fork"):
@@ -143,7 +146,8 @@ class PackingSink(ObjectSink):
         self._open: _Pack | None = None
         self._waiting: dict[bytes, _Pack] = {}
         self._sealed_bytes = 0
-        _sinks.add(self)
+        with _sinks_lock:
+            _sinks.add(self)
 
     # --- chunks
 

@@ -183,7 +183,8 @@ class CoalescingReader:
                 limit=_REQUESTS_AT_ONCE,
             )
         except BaseException:
-            own.answer.cancel()
+            if not own.answer.cancel():
+                own.answer.exception()  # seen: nobody else is going to look at it
             for span in spans:
                 collection.ended(span)
                 batch = [*batch, *span.requests]
