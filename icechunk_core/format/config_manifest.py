@@ -29,6 +29,14 @@ DimSizes: TypeAlias = tuple[tuple[ManifestSplitDimCondition, int], ...]
 SplitSizes: TypeAlias = tuple[tuple[ManifestSplitCondition, DimSizes], ...]
 
 
+# Names of coordinates after the usual conventions: axes, time, horizontal and vertical position.
+_COORDINATES = ManifestPreloadCondition.name_matches(
+    r"^(t|x|y|z|[xyz]c|n?lats?|n?lons?|latitude|longitude|time|time_counter|date|year|month|day|hour|minute"
+    r"|second|step|valid_time|lev|level|levels|plev|pressure|depth|height|altitude|elevation|isobaric\w*|sigma"
+    r"|easting|northing|projection_[xy]_coordinate|band|member|number|realization|ensemble|station)$"
+) & ManifestPreloadCondition.num_refs(None, 1001)
+
+
 def _check_preload(value: Any) -> ManifestPreloadCondition:
     if not isinstance(value, ManifestPreloadCondition):
         raise TypeError(f"expected a ManifestPreloadCondition, not {type(value).__name__}")
@@ -54,6 +62,18 @@ class ManifestPreloadConfig(ConfigNode):
         Codec(_check_preload, lambda condition: condition.to_tree(), ManifestPreloadCondition.from_tree)
     )
     max_arrays_to_scan: int | None = integer(32)
+
+    def effective_max_total_refs(self) -> int:
+        """How many chunk references are loaded at most."""
+        return 10_000 if self.max_total_refs is None else self.max_total_refs
+
+    def effective_max_arrays_to_scan(self) -> int:
+        """How many arrays are looked at."""
+        return 50 if self.max_arrays_to_scan is None else self.max_arrays_to_scan
+
+    def effective_condition(self) -> ManifestPreloadCondition:
+        """Which manifests are loaded: by default small ones of arrays that are called like coordinates."""
+        return _COORDINATES if self.preload_if is None else self.preload_if
 
 
 def _check_sizes(value: Any) -> SplitSizes:

@@ -329,6 +329,10 @@ class RepositoryConfig(ConfigNode):
         splitting = self.manifest.splitting if self.manifest else None
         return (splitting.split_sizes if splitting else None) or ()
 
+    def effective_preload(self) -> ManifestPreloadConfig:
+        """Which manifests are loaded as a session starts."""
+        return (self.manifest.preload if self.manifest else None) or ManifestPreloadConfig()
+
     def effective_location_compression(self) -> LocationCompression:
         """How locations of virtual chunks are compressed."""
         given = self.manifest.virtual_chunk_location_compression if self.manifest else None

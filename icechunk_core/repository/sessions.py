@@ -12,6 +12,7 @@ from icechunk_core.repository import queries
 from icechunk_core.repository.arguments import ref_name
 from icechunk_core.repository.rearrange import RearrangePart
 from icechunk_core.session import Session, SessionMode, SessionState
+from icechunk_core.session.preloading import start_preloading
 
 if TYPE_CHECKING:
     from icechunk_core.store import IcechunkStore
@@ -42,6 +43,7 @@ class SessionsPart(RearrangePart):
         """
         wanted = await queries.resolve(self._context.history, branch, tag, snapshot_id, as_of)
         snapshot = await self._context.assets.snapshot(wanted)
+        start_preloading(self._context, snapshot)
         return Session(SessionState(self._context, snapshot, SessionMode.READONLY))
 
     readonly_session = blocking(readonly_session_async)
@@ -58,6 +60,7 @@ class SessionsPart(RearrangePart):
         await context.history.check_writable()
         queries.check_storage_writable(context.storage)
         snapshot = await context.assets.snapshot(await context.history.branch(ref_name(branch)))
+        start_preloading(context, snapshot)
         return Session(
             SessionState(
                 context, snapshot, SessionMode.WRITABLE, branch, commit_metadata=dict(self._commit_metadata)

@@ -56,6 +56,7 @@ class RepositoryContext:
             open_schemes=self.open_schemes,
             over_read=self.packs.over_read_bytes,
         )
+        self.preloaded: bytes | None = None  # the snapshot whose manifests were preloaded last
         self.grid_of = split_grids(config.effective_split_sizes())
         history = RepoObjectHistory if spec_version >= 2 else RefFilesHistory
         self.history: History = history(self.assets, self.ids, self.clock)
