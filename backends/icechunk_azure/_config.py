@@ -119,9 +119,9 @@ class AzureConfig:
     hierarchical: bool = False
     lean: bool = True
     connect_timeout: float = field(default=5.0, validator=_positive)
-    read_timeout: float = field(default=20.0, validator=_positive)
+    read_timeout: float = field(default=30.0, validator=_positive)
     max_tries: int = field(default=6, validator=_positive)
-    retry_deadline: float = field(default=30.0, validator=_positive)
+    retry_deadline: float = field(default=45.0, validator=_positive)
     concurrency: int = field(default=64, validator=_positive)
     single_put: int = field(default=16 * _MIB, validator=_positive)
     block_size: int = field(default=8 * _MIB, validator=_positive)

@@ -76,7 +76,10 @@ _CODES: Mapping[str, tuple[type[StorageError], str]] = {
         "the account allows no access keys; use Azure AD or a user delegation SAS token",
     ),
     "PublicAccessNotPermitted": (Unauthenticated, "the account allows no anonymous reading"),
-    "AuthorizationFailure": (PermissionDenied, "the credential, or this machine's address, is not allowed"),
+    "AuthorizationFailure": (
+        PermissionDenied,
+        "the service does not accept the credential, or its network rules exclude this machine's address",
+    ),
     "AuthorizationPermissionMismatch": (PermissionDenied, "the credential does not allow this operation"),
     "AuthorizationResourceTypeMismatch": (
         PermissionDenied,

@@ -47,7 +47,7 @@ class BlobNames:
             raise InvalidKey(
                 f"object key {key!r} has a segment that ends in a dot, which Azure may drop", key=key
             )
-        if len(name) > _LONGEST and _length(name) > _LONGEST:
+        if 2 * len(name) > _LONGEST and _length(name) > _LONGEST:
             raise InvalidKey(
                 f"the name has {_length(name)} characters, prefix included; Azure allows {_LONGEST}", key=key
             )

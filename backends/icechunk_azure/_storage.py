@@ -45,6 +45,7 @@ from icechunk_core.contract import (
 from icechunk_core.contract.errors import (
     AlreadyExists,
     Closed,
+    PermissionDenied,
     ReadOnly,
     Unauthenticated,
     Unsupported,
@@ -203,10 +204,11 @@ class AzureStorage:
 
         try:
             return await self._retrying.run(attempt, repeatable=repeatable)
-        except Unauthenticated:
+        except (Unauthenticated, PermissionDenied):
             if not self._source.renewable or not used:
                 raise
-            await self._source.renewed(used[-1])
+            if await self._source.renewed(used[-1]) == used[-1]:
+                raise
             return await self._retrying.run(attempt, repeatable=repeatable)
 
     async def _pages(self, prefix: str) -> AsyncIterator[Sequence[Entry]]:
