@@ -13,7 +13,14 @@ from icechunk_core.format._coords import Coords
 from icechunk_core.format._payloads import Payloads, Source, empty_payloads, merged_sources
 from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef, RefKind
 
-__all__ = ["RefColumns", "columns_from_items", "concat_columns", "coords_from_keys", "merged_columns"]
+__all__ = [
+    "RefColumns",
+    "columns_from_items",
+    "concat_columns",
+    "coords_from_keys",
+    "merged_columns",
+    "virtual_columns",
+]
 
 _INLINE: Final = int(RefKind.INLINE)
 _NATIVE: Final = int(RefKind.NATIVE)
@@ -178,6 +185,40 @@ def columns_from_items(ndim: int, items: Mapping[tuple[int, ...], ChunkRef]) -> 
     offset, length = _range_columns(ranges)
     kind = np.array(kinds, dtype=np.uint8)
     return RefColumns(coords, kind, offset, length, _id_column(ids), *payloads.finish())
+
+
+def virtual_columns(
+    coords: Coords,
+    locations: Sequence[str],
+    which: npt.NDArray[np.integer[Any]],
+    offset: npt.NDArray[np.uint64],
+    length: npt.NDArray[np.uint64],
+    etag: str | None,
+    last_modified: int | None,
+) -> RefColumns:
+    """Columns of virtual refs that share locations and a checksum; see `ChunkRefs.virtual`."""
+    rows = len(coords)
+    if rows and int(max(offset.max(), length.max(), (offset + length).max())) >= 1 << 63:
+        raise InvalidInputError("offset and length of a chunk must be non-negative and below 2^63")
+    writer = _PayloadWriter()
+    for location in locations:
+        writer.add(location.encode(), None, None)
+    writer.add(b"", etag, last_modified)
+    known, sources = writer.finish()
+    payloads = empty_payloads(rows)
+    payloads["start"] = known["start"][which]
+    payloads["size"] = known["size"][which]
+    for name in ("etag_start", "etag_size", "modified"):
+        payloads[name] = known[name][-1]
+    return RefColumns(
+        coords,
+        np.full(rows, _VIRTUAL, dtype=np.uint8),
+        offset,
+        length,
+        np.zeros((rows, 12), dtype=np.uint8),
+        payloads,
+        sources,
+    )
 
 
 class _PayloadWriter:

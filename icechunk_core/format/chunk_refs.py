@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from icechunk_core.format._ref_columns import (
     concat_columns,
     coords_from_keys,
     merged_columns,
+    virtual_columns,
 )
 from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef, RefKind, VirtualRef
 
@@ -126,6 +127,43 @@ class ChunkRefs:
                 np.array(chunk_ids, dtype=np.uint8),
             )
         )
+
+    @classmethod
+    def virtual(
+        cls,
+        coords: npt.ArrayLike,
+        locations: Sequence[str],
+        which: npt.NDArray[np.integer[Any]],
+        offset: npt.ArrayLike,
+        length: npt.ArrayLike,
+        *,
+        etag: str | None = None,
+        last_modified: int | None = None,
+    ) -> ChunkRefs:
+        """From columns of virtual refs, in any order; the first of equal coordinates counts.
+
+        Parameters
+        ----------
+        locations, which
+            The distinct locations, and for each row the number of its own.
+        etag, last_modified
+            The checksum of all of them.
+
+        Raises
+        ------
+        InvalidInputError
+            A number is out of range.
+        """
+        columns = virtual_columns(
+            np.array(coords, dtype=np.uint32, order="F"),
+            locations,
+            which,
+            np.array(offset, dtype=np.uint64),
+            np.array(length, dtype=np.uint64),
+            etag,
+            last_modified,
+        )
+        return cls._sorted(columns)
 
     @classmethod
     def concat(cls, parts: Sequence[ChunkRefs]) -> ChunkRefs:
@@ -285,13 +323,23 @@ class ChunkRefs:
             return self
         ndim = self.ndim if len(self) else len(next(iter(changes)))
         added = ChunkRefs.from_items(ndim, {c: ref for c, ref in changes.items() if ref is not None})
-        touched = coords_from_keys(ndim, changes.keys(), len(changes))
+        return self.replaced(added, coords_from_keys(ndim, changes.keys(), len(changes)))
+
+    def replaced(self, added: ChunkRefs, touched: Coords) -> ChunkRefs:
+        """Without the refs at some coordinates, and with others, which are at such coordinates."""
         if not len(self):
             return added
         box = join_boxes(bounding_box(self.coords), bounding_box(touched))
         keys = box_keys(self.coords, box)
-        dropped = np.searchsorted(keys, np.sort(box_keys(touched, box)))
+        touched_keys = np.sort(box_keys(touched, box))
+        dropped = np.searchsorted(keys, touched_keys)
         dropped = np.unique(dropped[dropped < len(keys)])
-        dropped = dropped[np.isin(keys[dropped], box_keys(touched, box))]
+        dropped = dropped[np.isin(keys[dropped], touched_keys)]
         before = np.searchsorted(keys, box_keys(added.coords, box))
         return ChunkRefs(merged_columns(self.columns, dropped, added.columns, before))
+
+    def rows(self, rows: Any) -> ChunkRefs:
+        """The refs in some rows: a slice, which copies nothing, a mask, or ascending numbers."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self
+        return ChunkRefs(self.columns.rows(rows))

@@ -17,6 +17,7 @@ from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, Nati
 from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.session.chunk_reader import ArrayRefs, read_ref, valid_coords
 from icechunk_core.transaction.change_set import MISSING, ChangeSet
+from icechunk_core.transaction.column_changes import ColumnChanges, RefMapping
 
 if TYPE_CHECKING:
     from icechunk_core.session.context import RepositoryContext
@@ -158,10 +159,21 @@ class SessionChunks:
             return []
         array = self._writable_array(path, next(iter(refs)))
         self.check_writable()
+        uncovered: list[tuple[int, ...]] = []
+        if isinstance(refs, RefMapping):
+            table = refs.refs.coords
+            wrong = table[~_inside(table, array.num_chunks, ())] if table.size else table[:0]
+            for coords in wrong[:1].tolist():
+                self._writable_array(path, tuple(coords))  # says what is wrong
+            if validate_container:
+                bad = {place for place in refs.locations if not self.context.virtual.covers(place)}
+                if bad:
+                    refs, uncovered = refs.partitioned(bad)
+            self.set_refs(array, path, refs)
+            return uncovered
         for coords in refs:
             if not valid_coords(array.num_chunks, coords):
                 self._writable_array(path, coords)  # says what is wrong
-        uncovered: list[tuple[int, ...]] = []
         if validate_container:
             places = {ref.location for ref in refs.values()}
             bad = {place for place in places if not self.context.virtual.covers(place)}
@@ -216,7 +228,7 @@ class SessionChunks:
         array = self.array(path)
         if array is None:
             return
-        own = dict(self.changes.chunk_changes(array.node.id))
+        together, own = _as_columns(self.changes.chunk_changes(array.node.id))
         num_chunks = array.num_chunks
         written = [
             c
@@ -225,9 +237,15 @@ class SessionChunks:
         ]
         if written:
             yield np.array(written, dtype=np.uint32).reshape(len(written), len(num_chunks))
+        if together is not None:
+            rows = _without(together.coords[_inside(together.coords, num_chunks, prefix)], own)
+            if len(rows):
+                yield rows
         for manifest in array.manifests:
             refs = await array.load(manifest)
             if refs is not None and len(refs):
+                if together is not None:
+                    refs = refs.replaced(ChunkRefs.empty(refs.ndim), together.coords)
                 rows = refs.coords[_inside(refs.coords, num_chunks, prefix)]
                 rows = _without(rows, own)
                 if len(rows):
@@ -238,16 +256,22 @@ class SessionChunks:
         array = self.array(path)
         if array is None:
             return
-        own = dict(self.changes.chunk_changes(array.node.id))
+        together, own = _as_columns(self.changes.chunk_changes(array.node.id))
         num_chunks = array.num_chunks
+        grid = [(0, count or 1) for count in num_chunks]
         written = {c: ref for c, ref in own.items() if ref is not None and valid_coords(num_chunks, c)}
         if written:
             yield ChunkRefs.from_items(len(num_chunks), written)
+        if together is not None:
+            refs = _minus(together.restricted(grid), own)
+            if len(refs):
+                yield refs
         for manifest in array.manifests:
-            refs = await array.load(manifest)
-            if refs is not None and len(refs):
-                refs = refs.restricted([(0, count or 1) for count in num_chunks])
-                refs = refs.updated({c: None for c in own if refs.find(c) >= 0})
+            stored = await array.load(manifest)
+            if stored is not None and len(stored):
+                if together is not None:
+                    stored = stored.replaced(ChunkRefs.empty(stored.ndim), together.coords)
+                refs = _minus(stored.restricted(grid), own)
                 if len(refs):
                     yield refs
 
@@ -275,6 +299,20 @@ class SessionChunks:
     def absolute_location(self, location: str) -> str:
         """The URL of a virtual location, which may be relative to a container (``vcc://name/key``)."""
         return self.context.virtual.absolute(location) if location.startswith("vcc://") else location
+
+
+def _as_columns(
+    changes: Mapping[tuple[int, ...], ChunkRef | None],
+) -> tuple[ChunkRefs | None, dict[tuple[int, ...], ChunkRef | None]]:
+    """The refs that were set together, if any, and the changes on top of them; both stay as they are."""
+    if isinstance(changes, ColumnChanges):
+        columns = changes.columns
+        return (columns if len(columns) else None), dict(changes.single)
+    return None, dict(changes)
+
+
+def _minus(refs: ChunkRefs, hidden: Mapping[tuple[int, ...], ChunkRef | None]) -> ChunkRefs:
+    return refs.updated({coords: None for coords in hidden if refs.find(coords) >= 0})
 
 
 def _inside(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.errors import ErrorKind, InvalidInputError
+from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.refs import VirtualRef
+from icechunk_core.transaction.column_changes import RefMapping
 
 if TYPE_CHECKING:
     from icechunk_core.store.session_protocol import Coords, StoreSession
@@ -100,7 +101,7 @@ def specs_from_columns(
     *,
     grid_offset: Sequence[int] | None,
     checksum: str | datetime | None,
-) -> dict[Coords, VirtualRef]:
+) -> RefMapping:
     """Refs of a block of the chunk grid from columns in C order; an empty location is no chunk.
 
     Raises
@@ -123,21 +124,43 @@ def specs_from_columns(
             f"arr_offset {start} does not fit a chunk grid of shape {shape}",
             kind=ErrorKind.INVALID_CHUNK_INDEX,
         )
+    if any(first + size > 1 << 32 for first, size in zip(start, shape, strict=True)):
+        raise InvalidInputError(
+            f"chunk coordinates of a grid of shape {shape} at {start} do not fit into 32 bits",
+            kind=ErrorKind.INVALID_CHUNK_INDEX,
+        )
     first, size = np.asarray(offsets), np.asarray(lengths)
-    _check_columns(locations, first, size)
+    numbers = {location: number for number, location in enumerate(dict.fromkeys(locations))}
+    which = np.fromiter(map(numbers.__getitem__, locations), dtype=np.int64, count=count)
+    used = which != numbers.get("", -1)
+    _check_columns(locations, numbers, used, first, size)
+    coords = _block_coords(start, shape)
+    if not used.all():
+        coords, which, first, size = coords[used], which[used], first[used], size[used]
     etag, last_modified = _checksum(checksum)
-    block = product(*(range(o, o + n) for o, n in zip(start, shape, strict=True)))
-    columns = zip(block, locations, first.tolist(), size.tolist(), strict=True)
-    return {
-        coords: VirtualRef(location, offset, length, etag, last_modified)
-        for coords, location, offset, length in columns
-        if location
-    }
+    distinct = list(numbers)
+    refs = ChunkRefs.virtual(coords, distinct, which, first, size, etag=etag, last_modified=last_modified)
+    return RefMapping(refs, distinct, which)
 
 
-def _check_columns(locations: Sequence[str], offsets: NDArray[Any], lengths: NDArray[Any]) -> None:
+def _block_coords(start: Coords, shape: Coords) -> NDArray[np.uint32]:
+    """The coordinates of a block of the grid, in C order."""
+    coords = np.empty((int(np.prod(shape, dtype=np.int64)), len(shape)), dtype=np.uint32, order="F")
+    for axis, (first, size) in enumerate(zip(start, shape, strict=True)):
+        along = [1] * len(shape)
+        along[axis] = size
+        coords[:, axis].reshape(shape)[...] = np.arange(first, first + size, dtype=np.int64).reshape(along)
+    return coords
+
+
+def _check_columns(
+    locations: Sequence[str],
+    distinct: Iterable[str],
+    used: NDArray[np.bool_],
+    offsets: NDArray[Any],
+    lengths: NDArray[Any],
+) -> None:
     """As `make_virtual_ref` checks, for whole columns; the first bad row is named by that function."""
-    used = np.fromiter(map(bool, locations), dtype=bool, count=len(locations))
     bad = (lengths <= 0) | (offsets < 0)
     ends = offsets.astype(np.uint64) + lengths.astype(np.uint64)  # wraps around where it does not fit
     bad |= ends < lengths.astype(np.uint64)
@@ -145,7 +168,7 @@ def _check_columns(locations: Sequence[str], offsets: NDArray[Any], lengths: NDA
     if bad.any():
         row = int(bad.argmax())
         make_virtual_ref(locations[row], offsets[row], lengths[row])
-    for location in set(locations):
+    for location in distinct:
         if location:
             _check_location(location)
 

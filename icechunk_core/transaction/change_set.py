@@ -12,7 +12,7 @@ state before or after a write, also when they read from another thread while one
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from enum import Enum
 from heapq import merge as merge_sorted
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from icechunk_core.format.manifest import ChunkRef
 from icechunk_core.format.snapshot import ArrayData, NodeSnapshot, NodeTable
 from icechunk_core.format.transaction_log import Move
 from icechunk_core.format.zarr_metadata import NodeMetadata
+from icechunk_core.transaction.column_changes import MIN_COLUMN, ColumnChanges, RefMapping
 from icechunk_core.transaction.paths import path_key, subtree_bounds
 
 __all__ = ["MISSING", "ChangeSet", "Coords", "DeletedNode", "Missing"]
@@ -82,7 +83,8 @@ class ChangeSet:
         self.updated: dict[bytes, str] = {}
         self.deleted: dict[bytes, DeletedNode] = {}
         self.moved: dict[bytes, Move] = {}
-        self.chunks: dict[bytes, dict[Coords, ChunkRef | None]] = {}
+        # Dictionaries, or columns for very many refs that were set together.
+        self.chunks: dict[bytes, MutableMapping[Coords, ChunkRef | None]] = {}
         # Path to the node that the session sees there; None hides what the base has.
         self._overlay: dict[str, NodeSnapshot | None] = {}
         # Counts changes of the overlay's paths; the sorted paths are those of one count.
@@ -188,7 +190,13 @@ class ChangeSet:
 
     def set_chunks(self, node_id: bytes, refs: Mapping[Coords, ChunkRef | None]) -> None:
         """Record many chunks' new refs at once."""
-        self.chunks.setdefault(node_id, {}).update(refs)
+        mine = self.chunks.setdefault(node_id, {})
+        together = isinstance(refs, ColumnChanges) or (
+            isinstance(refs, RefMapping) and len(refs) >= MIN_COLUMN
+        )
+        if together and not isinstance(mine, ColumnChanges):
+            mine = self.chunks[node_id] = ColumnChanges(mine)
+        mine.update(refs)
 
     def chunk(self, node_id: bytes, coords: Coords) -> ChunkRef | Literal[Missing.MISSING] | None:
         """The session's own ref, None if it deleted the chunk, `MISSING` if it did not touch it."""
@@ -221,7 +229,10 @@ class ChangeSet:
         twin.updated = dict(self.updated)
         twin.deleted = dict(self.deleted)
         twin.moved = dict(self.moved)
-        twin.chunks = {node_id: dict(refs) for node_id, refs in self.chunks.items()}
+        twin.chunks = {
+            node_id: refs.copy() if isinstance(refs, ColumnChanges) else dict(refs)
+            for node_id, refs in self.chunks.items()
+        }
         twin._overlay = dict(self._overlay)
         twin._generation += 1
         return twin

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from icechunk_core.format.transaction_log import TransactionLog
 from icechunk_core.transaction.change_set import ChangeSet, Coords
+from icechunk_core.transaction.column_changes import ColumnChanges
 from icechunk_core.transaction.paths import segment_key
 
 __all__ = ["build_transaction_log", "coords_table", "sorted_coords"]
@@ -31,6 +32,8 @@ def sorted_coords(coords: Collection[Coords]) -> npt.NDArray[np.uint32]:
     >>> sorted_coords({(1, 0), (0, 2)}).tolist()
     [[0, 2], [1, 0]]
     """
+    if isinstance(coords, ColumnChanges):
+        return coords.touched()
     table = coords_table(coords, len(next(iter(coords), ())))
     if table.shape[1] == 0 or len(table) < 2:
         return table

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from icechunk_core.errors import ErrorKind, SessionStateError
 from icechunk_core.format.manifest import ChunkRef, ChunkRefs
 from icechunk_core.format.snapshot import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 from icechunk_core.transaction.change_set import ChangeSet, Coords
+from icechunk_core.transaction.column_changes import ColumnChanges, ColumnPart
 from icechunk_core.transaction.log_builder import coords_table
 from icechunk_core.transaction.splitting import (
     Extents,
@@ -30,6 +32,10 @@ from icechunk_core.transaction.splitting import (
 )
 
 __all__ = ["ArrayPlan", "ArrayResult", "GridOf", "NewManifest", "Source", "build_splits", "plan_manifests"]
+
+
+BoxChanges: TypeAlias = Mapping[Coords, ChunkRef | None] | ColumnPart
+"""Changes that fall into one box."""
 
 
 @frozen
@@ -46,7 +52,7 @@ class NewManifest:
     """A manifest to be written: what the sources hold, with the changes on top."""
 
     sources: tuple[Source, ...]
-    changes: Mapping[Coords, ChunkRef | None] = field(factory=dict)
+    changes: BoxChanges = field(factory=dict)
 
 
 @frozen
@@ -184,13 +190,15 @@ def _plan_array(
     return ArrayPlan(node.id, node.path, len(array.shape), tuple(kept), (*new, *alone))
 
 
-_BoxChanges = tuple[Mapping[Coords, ChunkRef | None], npt.NDArray[np.uint32]]
+_BoxChanges = tuple[BoxChanges, npt.NDArray[np.uint32]]
 
 
 def _changes_by_box(
     changes: Mapping[Coords, ChunkRef | None], grid: SplitGrid
 ) -> dict[tuple[int, ...], _BoxChanges]:
     """The changes inside the grid, grouped by the box they fall into; those outside are dropped."""
+    if isinstance(changes, ColumnChanges):
+        return _columns_by_box(changes, grid)
     if not changes:
         return {}
     coords = coords_table(changes, len(grid.num_chunks))
@@ -204,6 +212,45 @@ def _changes_by_box(
         if valid:
             grouped.setdefault(box, {})[coord] = ref
     return {box: (found, coords_table(found, len(grid.num_chunks))) for box, found in grouped.items()}
+
+
+def _columns_by_box(changes: ColumnChanges, grid: SplitGrid) -> dict[tuple[int, ...], _BoxChanges]:
+    """The same for columns, of which each box gets some rows."""
+    coords = changes.columns.coords
+    rows_of = {} if not len(coords) else _rows_by_box(coords, grid)
+    single = _changes_by_box(changes.single, grid)
+    found: dict[tuple[int, ...], _BoxChanges] = {}
+    for box in rows_of.keys() | single.keys():
+        on_top = single[box][0] if box in single else {}
+        assert isinstance(on_top, Mapping)
+        part = changes.part(rows_of.get(box, slice(0)), on_top)
+        found[box] = (part, part.touched())
+    return {box: found[box] for box in sorted(found)}
+
+
+def _rows_by_box(
+    coords: npt.NDArray[np.uint32], grid: SplitGrid
+) -> dict[tuple[int, ...], slice | npt.NDArray[np.intp]]:
+    """Rows of sorted coordinates by box; slices where they are neighbours."""
+    inside = contains(grid.whole(), coords)
+    boxes = grid.boxes_of(coords)
+    if not grid.num_chunks:
+        return {(): slice(None)}
+    counts = [max(-(-count // size), 1) for count, size in zip(grid.num_chunks, grid.sizes, strict=True)]
+    numbers = np.ravel_multi_index(tuple(boxes.T), counts, mode="clip")
+    if not inside.all():
+        numbers = np.where(inside, numbers, -1)
+    order = None if (numbers[1:] >= numbers[:-1]).all() else np.argsort(numbers, kind="stable")
+    ordered = numbers if order is None else numbers[order]
+    edges = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(ordered)]
+    found: dict[tuple[int, ...], slice | npt.NDArray[np.intp]] = {}
+    for start, stop in pairwise(edges):
+        if ordered[start] < 0:
+            continue
+        first = start if order is None else int(order[start])
+        box = tuple(boxes[first].tolist())
+        found[box] = slice(start, stop) if order is None else order[start:stop]
+    return found
 
 
 def _full_extents(ref: ManifestRef, array: ArrayData) -> Extents:
@@ -237,6 +284,9 @@ def build_splits(plan: ArrayPlan, old_refs: Mapping[bytes, ChunkRefs]) -> ArrayR
 
 def _build(part: NewManifest, ndim: int, old_refs: Mapping[bytes, ChunkRefs]) -> ChunkRefs:
     old = [_taken(source, old_refs[source.manifest_id]) for source in part.sources]
+    if isinstance(part.changes, ColumnPart):
+        added = part.changes.refs()
+        return ChunkRefs.concat(old).replaced(added, part.changes.touched()) if old else added
     if not old:
         return ChunkRefs.from_items(ndim, {key: ref for key, ref in part.changes.items() if ref is not None})
     refs = old[0] if len(old) == 1 else ChunkRefs.concat(old)

@@ -45,7 +45,7 @@ def merge_into(
         raise SessionStateError("cannot merge: " + "; ".join(problems), kind=ErrorKind.MERGE_FAILED)
     _merge_nodes(ours, other, same_node)
     for node_id, refs in other.chunks.items():
-        ours.chunks.setdefault(same_node.get(node_id, node_id), {}).update(refs)
+        ours.set_chunks(same_node.get(node_id, node_id), refs)
 
 
 def _same_nodes(ours: ChangeSet, other: ChangeSet) -> Iterator[tuple[bytes, bytes]]:

@@ -1,0 +1,229 @@
+"""Changes of very many chunks of one array, kept as columns instead of an object per chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from icechunk_core.format.manifest import ChunkRef, ChunkRefs, VirtualRef
+
+__all__ = ["MIN_COLUMN", "ColumnChanges", "ColumnPart", "RefMapping"]
+
+Coords: TypeAlias = tuple[int, ...]
+Table: TypeAlias = npt.NDArray[np.uint32]
+MIN_COLUMN: Final = 256
+"""Fewer refs than this are kept one by one."""
+_NOT_THERE: Final = object()
+_STEP: Final = 4096
+
+
+def _tuples(refs: ChunkRefs) -> Iterator[Coords]:
+    """The coordinates, some at a time: who takes only the first should not pay for all."""
+    for start in range(0, len(refs), _STEP):
+        yield from map(tuple, refs.coords[start : start + _STEP].tolist())
+
+
+class RefMapping(Mapping[Coords, Any]):
+    """Columns of virtual refs as a mapping from coordinates; a ref becomes an object when it is looked at.
+
+    Attributes
+    ----------
+    refs
+        The columns.
+    locations
+        The distinct locations.
+    which
+        For each row the number of its location.
+
+    >>> refs = ChunkRefs.virtual(np.array([[0], [4]]), ["s3://b/k"], np.array([0, 0]), [0, 8], [8, 8])
+    >>> mapping = RefMapping(refs, ["s3://b/k"], np.array([0, 0]))
+    >>> list(mapping), mapping[(4,)].offset
+    ([(0,), (4,)], 8)
+    """
+
+    __slots__ = ("locations", "refs", "which")
+
+    def __init__(self, refs: ChunkRefs, locations: Sequence[str], which: npt.NDArray[np.int64]) -> None:
+        self.refs = refs
+        self.locations = locations
+        self.which = which
+
+    def __getitem__(self, coords: Coords) -> VirtualRef:
+        row = self.refs.find(coords)
+        if row < 0:
+            raise KeyError(coords)
+        ref = self.refs.ref(row)
+        assert isinstance(ref, VirtualRef)
+        return ref
+
+    def __iter__(self) -> Iterator[Coords]:
+        return _tuples(self.refs)
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def partitioned(self, bad: set[str]) -> tuple[RefMapping, list[Coords]]:
+        """Without the refs to some locations, and the coordinates of those, in order."""
+        is_bad = np.array([location in bad for location in self.locations], dtype=np.bool_)[self.which]
+        left_out = [tuple(row) for row in self.refs.coords[is_bad].tolist()]
+        kept = RefMapping(self.refs.rows(~is_bad), self.locations, self.which[~is_bad])
+        return kept, left_out
+
+
+class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
+    """What `dict` is for few changes: coordinates to refs, None for deleted chunks.
+
+    Refs that were set together are in blocks of columns; what was changed one by one lies on top. Readers in
+    other threads see the state before or after a change.
+
+    >>> changes = ColumnChanges({(1,): None})
+    >>> changes.add(ChunkRefs.virtual(np.array([[0], [1]]), ["s3://b/k"], np.array([0, 0]), [0, 8], [8, 8]))
+    >>> changes[(0,)] = None
+    >>> len(changes), changes[(0,)], changes[(1,)].offset, changes.touched().tolist()
+    (2, None, 8, [[0], [1]])
+    """
+
+    __slots__ = ("_blocks", "_joined", "_single")
+
+    def __init__(self, single: Mapping[Coords, ChunkRef | None]) -> None:
+        self._single = dict(single)
+        # Oldest first; each at least twice as long as the next, so that there are few.
+        # The list is never changed in place.
+        self._blocks: list[ChunkRefs] = []
+        self._joined: tuple[list[ChunkRefs], ChunkRefs] = (self._blocks, ChunkRefs.empty(0))
+
+    def copy(self) -> ColumnChanges:
+        """An independent copy; the columns are shared."""
+        twin = ColumnChanges(self._single)
+        twin._blocks, twin._joined = self._blocks, self._joined
+        return twin
+
+    def add(self, refs: ChunkRefs) -> None:
+        """Set refs together."""
+        blocks = [*self._blocks, refs]
+        while len(blocks) > 1 and len(blocks[-2]) < 2 * len(blocks[-1]):
+            newest = blocks.pop()
+            blocks[-1] = ChunkRefs.concat([newest, blocks[-1]])
+        self._blocks = blocks
+        if self._single:
+            self._single = {c: ref for c, ref in self._single.items() if refs.find(c) < 0}
+
+    def update(self, other: Any = (), /, **_: Any) -> None:
+        """Set what another mapping has."""
+        if isinstance(other, RefMapping):
+            self.add(other.refs)
+        elif isinstance(other, ColumnChanges):
+            self.add(other.columns)
+            self._single.update(other.single)
+        else:
+            self._single.update(other)
+
+    @property
+    def columns(self) -> ChunkRefs:
+        """All that was set together; `single` counts where both have a chunk."""
+        blocks, joined = self._joined
+        if blocks is not self._blocks:
+            blocks = self._blocks
+            joined = ChunkRefs.concat(blocks[::-1]) if blocks else ChunkRefs.empty(0)
+            self._joined = blocks, joined
+        return joined
+
+    @property
+    def single(self) -> Mapping[Coords, ChunkRef | None]:
+        """What was set one by one."""
+        return self._single
+
+    def touched(self) -> Table:
+        """The coordinates of all changes, sorted: ``uint32[n, ndim]``."""
+        return self.part(slice(None), self._single).touched()
+
+    def part(self, rows: Any, single: Mapping[Coords, ChunkRef | None]) -> ColumnPart:
+        """Some rows of the columns and some single changes."""
+        return ColumnPart(self.columns, rows, dict(single))
+
+    def __getitem__(self, coords: Coords) -> ChunkRef | None:
+        found: Any = self._single.get(coords, _NOT_THERE)
+        if found is not _NOT_THERE:
+            ref: ChunkRef | None = found
+            return ref
+        for block in reversed(self._blocks):
+            row = block.find(coords)
+            if row >= 0:
+                return block.ref(row)
+        raise KeyError(coords)
+
+    def __setitem__(self, coords: Coords, ref: ChunkRef | None) -> None:
+        self._single[coords] = ref
+
+    def __delitem__(self, coords: Coords) -> None:
+        found = coords in self
+        self._blocks = [
+            block.updated({coords: None}) if block.find(coords) >= 0 else block for block in self._blocks
+        ]
+        if self._single.pop(coords, _NOT_THERE) is _NOT_THERE and not found:
+            raise KeyError(coords)
+
+    def __contains__(self, coords: object) -> bool:
+        return coords in self._single or (
+            isinstance(coords, tuple) and any(block.find(coords) >= 0 for block in self._blocks)
+        )
+
+    def __iter__(self) -> Iterator[Coords]:
+        single = self._single
+        yield from (coords for coords in _tuples(self.columns) if coords not in single)
+        yield from single
+
+    def __len__(self) -> int:
+        columns = self.columns
+        return len(columns) + sum(columns.find(coords) < 0 for coords in self._single)
+
+
+class ColumnPart:
+    """The changes in one box of the chunk grid: rows of columns, and single changes on top.
+
+    Equal to another one if it has the same rows of the very same columns, and equal single changes.
+    """
+
+    __slots__ = ("_columns", "_rows", "_single")
+
+    def __init__(self, columns: ChunkRefs, rows: Any, single: dict[Coords, ChunkRef | None]) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._single = single
+
+    def _taken(self) -> ChunkRefs:
+        return self._columns.rows(self._rows)
+
+    def refs(self) -> ChunkRefs:
+        """The refs that are set."""
+        taken = self._taken()
+        return taken.updated(self._single) if self._single else taken
+
+    def touched(self) -> Table:
+        """The coordinates of all changes, sorted, each once."""
+        taken = self._taken()
+        if not self._single:
+            return taken.coords
+        # Deletions count as well: a ref of any kind stands for each of them.
+        return taken.updated(dict.fromkeys(self._single, _PLACEHOLDER)).coords
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ColumnPart):
+            return NotImplemented
+        return (
+            self._columns is other._columns
+            and type(self._rows) is type(other._rows)
+            and bool(np.all(self._rows == other._rows))
+            and self._single == other._single
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self.touched())
+
+
+_PLACEHOLDER: Final = VirtualRef("s3://any/thing", 0, 1)

@@ -1,0 +1,143 @@
+"""Changes kept as columns are what a dictionary of single changes would be, in everything that uses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icechunk_core.format.manifest import ChunkRef, ChunkRefs, NativeRef, VirtualRef
+from icechunk_core.format.snapshot import ArrayData, ManifestRef, NodeSnapshot, NodeTable
+from icechunk_core.transaction.change_set import ChangeSet
+from icechunk_core.transaction.column_changes import MIN_COLUMN, ColumnChanges, RefMapping
+from icechunk_core.transaction.log_builder import build_transaction_log
+from icechunk_core.transaction.manifests_plan import build_splits, plan_manifests
+from icechunk_core.transaction.splitting import SplitGrid
+
+NODE = b"a node.."
+SHAPE = (6, 5)
+PLACES = ("s3://bucket/one", "s3://bucket/two")
+
+cells = st.tuples(st.integers(0, 6), st.integers(0, 5))  # some of them outside the grid
+natives = st.builds(NativeRef, st.binary(min_size=12, max_size=12), st.integers(0, 9), st.integers(1, 9))
+blocks = st.dictionaries(cells, st.integers(0, 99), max_size=12)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("together"), blocks),
+        st.tuples(st.just("single"), st.tuples(cells, st.one_of(st.none(), natives))),
+        st.tuples(st.just("removed"), cells),
+        st.tuples(st.just("copied"), st.none()),
+    ),
+    max_size=12,
+)
+
+
+def mapping_of(block: dict[tuple[int, ...], int]) -> RefMapping:
+    """Refs whose offset is the number given, at one of two places."""
+    coords = np.array(sorted(block), dtype=np.uint32).reshape(len(block), 2)
+    numbers = np.array([block[tuple(row)] for row in coords.tolist()], dtype=np.int64)
+    refs = ChunkRefs.virtual(coords, PLACES, numbers % 2, numbers, np.full(len(block), 7), etag="tag")
+    return RefMapping(refs, PLACES, numbers % 2)
+
+
+def as_dict(block: dict[tuple[int, ...], int]) -> dict[tuple[int, ...], ChunkRef | None]:
+    return {c: VirtualRef(PLACES[number % 2], number, 7, "tag") for c, number in block.items()}
+
+
+def played(program: list[Any]) -> tuple[ColumnChanges, dict[tuple[int, ...], ChunkRef | None]]:
+    """The same steps on columns and on a dictionary."""
+    columns, plain = ColumnChanges({}), dict[tuple[int, ...], ChunkRef | None]()
+    for name, argument in program:
+        if name == "together":
+            columns.update(mapping_of(argument))
+            plain.update(as_dict(argument))
+        elif name == "single":
+            columns[argument[0]] = plain[argument[0]] = argument[1]
+        elif name == "removed":
+            assert columns.pop(argument, "none") == plain.pop(argument, "none")
+        else:
+            before, columns = columns, columns.copy()
+            before[(0, 0)] = None  # not seen by the copy
+    return columns, plain
+
+
+@given(steps)
+@settings(max_examples=80, deadline=None)
+def test_columns_are_a_dictionary(program: list[Any]) -> None:
+    """Lookup, length, iteration and coordinates agree after any steps."""
+    columns, plain = played(program)
+    assert dict(columns) == plain
+    assert len(columns) == len(plain)
+    assert sorted(map(tuple, columns.touched().tolist())) == sorted(plain)
+    assert all(coords in columns for coords in plain)
+    assert (99, 99) not in columns
+    with pytest.raises(KeyError):
+        columns[(99, 99)]
+
+
+@given(steps, steps)
+@settings(max_examples=40, deadline=None)
+def test_updating_with_columns(first: list[Any], second: list[Any]) -> None:
+    """Merging columns into columns is updating a dictionary with another."""
+    (columns, plain), (others, more) = played(first), played(second)
+    columns.update(others)
+    assert dict(columns) == {**plain, **more}
+
+
+def changes_with(refs: Any) -> ChangeSet:
+    changes = ChangeSet()
+    changes.chunks[NODE] = refs
+    return changes
+
+
+@given(steps, st.sampled_from([(6, 5), (2, 5), (4, 2), (1, 1)]), blocks)
+@settings(max_examples=80, deadline=None)
+def test_commits_of_columns(program: list[Any], sizes: tuple[int, int], stored: dict[Any, int]) -> None:
+    """The manifests and the log that a commit makes of columns are those it makes of a dictionary."""
+    columns, plain = played(program)
+    old = ChunkRefs.from_items(2, {c: ref for c, ref in as_dict(stored).items() if ref is not None})
+    manifests = (ManifestRef(b"m" * 12, old.extents()),) if stored else ()
+    base = NodeTable.from_nodes([NodeSnapshot(NODE, "/a", b"{}", ArrayData(SHAPE, SHAPE, None, manifests))])
+    results = []
+    for refs in (columns, plain):
+        changes = changes_with(refs)
+        (plan,) = plan_manifests(changes, base, lambda path, array: SplitGrid(SHAPE, sizes))
+        built = build_splits(plan, dict.fromkeys(plan.fetch, old))
+        order = sorted(built.new, key=lambda part: part.coords.tolist())
+        log = build_transaction_log(changes, b"s" * 12).updated_chunks[NODE].tolist()
+        results.append((plan.kept, [dict(part.items()) for part in order], log))
+        assert plan_manifests(changes, base, lambda path, array: SplitGrid(SHAPE, sizes)) == [plan]
+    assert results[0] == results[1]
+
+
+@given(steps)
+@settings(max_examples=30, deadline=None)
+def test_columns_travel(program: list[Any]) -> None:
+    """Copies and the bytes of a change set have the same changes."""
+    columns, plain = played(program)
+    changes = changes_with(columns)
+    assert dict(changes.copy().chunks[NODE]) == plain
+    assert dict(ChangeSet.from_bytes(changes.to_bytes()).chunks[NODE]) == plain
+
+
+def test_many_refs_are_kept_as_columns() -> None:
+    """Many refs that are set together make no object each; few are like any others."""
+    block = {(0, number): number for number in range(MIN_COLUMN)}
+    changes = ChangeSet()
+    changes.set_chunks(NODE, mapping_of({(0, 1): 1}))
+    assert isinstance(changes.chunks[NODE], dict)
+    changes.set_chunks(NODE, mapping_of(block))
+    kept = changes.chunks[NODE]
+    assert isinstance(kept, ColumnChanges)
+    assert not kept.single
+    assert changes.chunk(NODE, (0, 5)) == VirtualRef(PLACES[1], 5, 7, "tag")
+
+
+def test_refs_to_some_places_are_left_out() -> None:
+    """The coordinates that point to a refused place come back in order; the rest stays."""
+    kept, left_out = mapping_of({(0, n): n for n in range(5)}).partitioned({PLACES[1]})
+    assert left_out == [(0, 1), (0, 3)]
+    assert dict(kept) == as_dict({(0, n): n for n in (0, 2, 4)})
