@@ -82,8 +82,9 @@ class GcsConfig:
     allow_http
         Accept an ``http://`` address that is not of this machine.
     credentials
-        How to authenticate; the next six are other ways to say it. Default: the environment's
-        application default credentials.
+        One of `GcsCredentials`; or plain ``service_account_file``, ``service_account_key``,
+        ``application_credentials``, ``bearer_token`` or ``anonymous``. Otherwise they come from the
+        environment: application default credentials.
     anonymous
         Do not sign requests, for public buckets.
     from_env
@@ -93,7 +94,7 @@ class GcsConfig:
     application_credentials
         An application default credentials file.
     bearer_token
-        An OAuth token, used until it expires.
+        An OAuth token, used until the server refuses it.
     user_project
         The project that pays for requests (buckets where the requester pays).
     storage_class
@@ -106,7 +107,7 @@ class GcsConfig:
         Options under the names of Icechunk's own GCS client (``google_base_url``, …).
     concurrency
         Requests at the same time, also the number of connections and worker threads.
-    connect_timeout, timeout
+    connect_timeout, read_timeout
         Seconds to wait for a connection, and for the next bytes on one.
     deadline
         Seconds after which an operation gives up, all repetitions included.
@@ -145,7 +146,7 @@ class GcsConfig:
     config: dict[str, str] | None = field(default=None, repr=False)
     concurrency: int = field(default=32, validator=_positive)
     connect_timeout: float = field(default=5.0, validator=_positive)
-    timeout: float = field(default=30.0, validator=_positive)
+    read_timeout: float = field(default=30.0, validator=_positive)
     deadline: float = field(default=120.0, validator=_positive)
     max_tries: int = field(default=8, validator=_positive)
     resumable_from: int = field(default=64 << 20, validator=_positive)

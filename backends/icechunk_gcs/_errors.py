@@ -180,7 +180,7 @@ _UNREACHABLE = (
     "cannot connect to {endpoint}; check the network, the proxy settings and the option 'endpoint_url'"
 )
 _LOST = "the connection to {endpoint} broke; repeat later"
-_SLOW = "{endpoint} did not answer in time; repeat later, or raise the option 'timeout'"
+_SLOW = "{endpoint} did not answer in time; repeat later, or raise the option 'read_timeout'"
 _TLS = "no secure connection to {endpoint} could be made; check its certificate and this machine's clock"
 _NO_CREDENTIALS = (
     "no usable credentials; run 'gcloud auth application-default login', set GOOGLE_APPLICATION_CREDENTIALS, "

@@ -80,7 +80,7 @@ def _new_session(config: GcsConfig) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=config.concurrency),
         timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=config.connect_timeout, sock_read=config.timeout
+            total=None, sock_connect=config.connect_timeout, sock_read=config.read_timeout
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

@@ -41,7 +41,7 @@ class SignedSession(requests.Session):
         if config.user_project:
             extra = {**extra, "x-goog-user-project": config.user_project}
         given = options.pop("headers", None) or {}
-        options["timeout"] = (config.connect_timeout, config.timeout)
+        options["timeout"] = (config.connect_timeout, config.read_timeout)
         signed = self._tokens.headers()
         response = super().request(method, url, headers={**extra, **given, **signed}, **options)
         if response.status_code == 401 and self._tokens.refused(signed):

@@ -122,7 +122,7 @@ _OTHER_NAMES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "application_credentials": ("application_credentials", str),
     "skip_signature": ("anonymous", _flag),
     "allow_http": ("allow_http", _flag),
-    "timeout": ("timeout", _duration),
+    "timeout": ("read_timeout", _duration),
     "connect_timeout": ("connect_timeout", _duration),
 }
 

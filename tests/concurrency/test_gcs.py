@@ -11,10 +11,9 @@ WRITERS = 8
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lean", ["true", "false"])
-def test_eight_processes_lose_no_commit(fake_gcs: GcsServer, lean: str) -> None:
+def test_eight_processes_lose_no_commit(fake_gcs: GcsServer) -> None:
     """8 processes with 10 commits each, rebasing: 80 acknowledged, 80 in the history, 80 values."""
-    url = f"gs://{fake_gcs.new_bucket()}/repo?endpoint_url={fake_gcs.endpoint}&anonymous=true&lean={lean}"
+    url = f"gs://{fake_gcs.new_bucket()}/repo?endpoint_url={fake_gcs.endpoint}&anonymous=true"
     committers.prepare(url, WRITERS, 10)
     processes = [committers.start(url, writer, 10) for writer in range(WRITERS)]
     acknowledged = []

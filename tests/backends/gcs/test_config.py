@@ -95,7 +95,7 @@ def test_icechunks_own_option_names_are_understood() -> None:
     settings = settings_of(storage.config)
     assert settings.endpoint == "https://own.test"
     assert settings.credential == GcsCredentials.Anonymous()
-    assert (settings.config.timeout, settings.config.connect_timeout) == (20.0, 0.5)
+    assert (settings.config.read_timeout, settings.config.connect_timeout) == (20.0, 0.5)
     for wrong in ({"google_nonsense": "1"}, {"timeout": "soon"}):
         with pytest.raises(StorageConfigError, match="config"):
             gcs_storage(bucket="bucket", prefix="p", config=wrong)

@@ -232,7 +232,7 @@ async def test_a_server_that_says_nothing_is_given_up(open_gcs: Open, server: Sc
 
     server.script = silent
     try:
-        with pytest.raises(Timeout, match="'timeout'"):
-            await open_gcs(timeout=0.2, max_tries=1).get_range("k")
+        with pytest.raises(Timeout, match="'read_timeout'"):
+            await open_gcs(read_timeout=0.2, max_tries=1).get_range("k")
     finally:
         waiting.set()
