@@ -14,23 +14,32 @@ from tests.backends.filesystem.crash import Recorder, states_after_power_loss
 from tests.backends.filesystem.support import open_with
 
 HIDDEN = "/.icechunk-core/"
+# Every chunk fills a pack: all but the last of a commit are written and synced in the background.
+PACKS = {
+    "plain": False,
+    "background": ic.PackConfig(max_chunk_bytes=1024, target_bytes=1024, buffered_bytes=0),
+}
+LAYOUTS = pytest.mark.parametrize("packs", PACKS.values(), ids=PACKS.keys())
 
 
 def commit_value(repo: ic.Repository, value: int) -> str:
-    """One commit with a chunk object of its own."""
+    """One commit with two chunks in objects of its own."""
     session = repo.writable_session("main")
     zarr.open_array(session.store, path="x", mode="r+")[value * 512 : (value + 1) * 512] = value
     return session.commit(f"value {value}")
 
 
-def record(root: Path, spec_version: int, *, durable: bool) -> tuple[Recorder, list[tuple[int, str]]]:
+def record(
+    root: Path, spec_version: int, *, durable: bool, packs: ic.PackConfig | bool
+) -> tuple[Recorder, list[tuple[int, str]]]:
     """Create a repository and commit to it; gives the journal and after which event each commit returned."""
     recorder = Recorder()
-    repo = ic.Repository.create(open_with(recorder, root, durable=durable), spec_version=spec_version)
+    storage = open_with(recorder, root, durable=durable)
+    repo = ic.Repository.create(storage, spec_version=spec_version, packs=packs)
     acknowledged = [(len(recorder.journal), repo.lookup_branch("main"))]
     session = repo.writable_session("main")
     zarr.create_array(
-        session.store, name="x", shape=(2048,), chunks=(512,), dtype="i4", compressors=None, filters=None
+        session.store, name="x", shape=(2048,), chunks=(256,), dtype="i4", compressors=None, filters=None
     )
     acknowledged.append((0, session.commit("array")))
     acknowledged[-1] = (len(recorder.journal), acknowledged[-1][1])
@@ -79,15 +88,19 @@ def missing(files: dict[str, bytes], due: list[str]) -> set[str]:
     return set(due) - set(history)
 
 
-def test_acknowledged_commits_survive(tmp_path: Path, spec_version: int) -> None:
+@LAYOUTS
+def test_acknowledged_commits_survive(tmp_path: Path, spec_version: int, packs: ic.PackConfig | bool) -> None:
     """Whenever the power fails, every commit that returned is in the history and reads back whole."""
-    recorder, acknowledged = record(tmp_path / "repo", spec_version, durable=True)
+    recorder, acknowledged = record(tmp_path / "repo", spec_version, durable=True, packs=packs)
     assert len(acknowledged) == 5
     assert lost_commits(recorder, acknowledged, tmp_path / "repo") == set()
 
 
+@LAYOUTS
 @pytest.mark.parametrize("spec_version", [2])
-def test_without_syncing_they_would_not(tmp_path: Path, spec_version: int) -> None:
+def test_without_syncing_they_would_not(
+    tmp_path: Path, spec_version: int, packs: ic.PackConfig | bool
+) -> None:
     """With syncing switched off the same check finds losses, so it can see them."""
-    recorder, acknowledged = record(tmp_path / "repo", spec_version, durable=False)
+    recorder, acknowledged = record(tmp_path / "repo", spec_version, durable=False, packs=packs)
     assert lost_commits(recorder, acknowledged, tmp_path / "repo")
