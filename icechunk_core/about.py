@@ -6,10 +6,9 @@ import platform
 from importlib import metadata
 
 from icechunk_core.repository import SpecVersion
+from icechunk_core.repository.version import __version__
 
 __all__ = ["__version__", "print_debug_info", "spec_version", "supported_spec_versions", "user_agent"]
-
-__version__ = "0.1.0"
 
 _SHOWN = ("zarr", "numcodecs", "numpy", "xarray", "dask", "virtualizarr")
 

@@ -86,6 +86,8 @@ class AzureConfig:
         The account has a hierarchical namespace (Data Lake Storage Gen2).
     lean
         Send plain reads and small puts without the SDK, for a fraction of the processor time.
+    user_agent
+        What the client calls itself.
     connect_timeout, read_timeout
         Seconds to wait for a connection, and for the next bytes of an answer.
     max_tries, retry_deadline
@@ -118,6 +120,7 @@ class AzureConfig:
     read_only: bool = False
     hierarchical: bool = False
     lean: bool = True
+    user_agent: str | None = None
     connect_timeout: float = field(default=5.0, validator=_positive)
     read_timeout: float = field(default=30.0, validator=_positive)
     max_tries: int = field(default=6, validator=_positive)

@@ -94,6 +94,7 @@ class Connections:
             ),
             auto_decompress=False,
             trust_env=True,
+            headers={"User-Agent": config.user_agent} if config.user_agent else None,
         )
         connection = Connection(loop, session)
         self._open[id(loop)] = connection

@@ -98,6 +98,7 @@ class SdkWire:
                 read_timeout=config.read_timeout,
             ),
             api_version=API_VERSION,
+            user_agent=config.user_agent,
             retry_total=0,
             # Each call is one request; what is large is divided above.
             max_single_get_size=_WHOLE,

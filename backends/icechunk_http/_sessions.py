@@ -57,7 +57,7 @@ class Sessions:
     def _new_session(self) -> aiohttp.ClientSession:
         config = self._config
         connector = aiohttp.TCPConnector(limit=config.max_connections, ssl=self._ssl)
-        headers = {"User-Agent": config.user_agent} if config.user_agent else None
+        headers = {"User-Agent": config.user_agent or "icechunk-core"}
         timeout = aiohttp.ClientTimeout(
             total=config.request_timeout, sock_connect=config.connect_timeout, sock_read=config.read_timeout
         )

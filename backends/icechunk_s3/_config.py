@@ -133,6 +133,8 @@ class S3Config:
         Open connections per event loop.
     lean
         Send the frequent requests without the SDK's machinery, which costs a third of the time.
+    user_agent
+        What the client calls itself.
     quirks
         How the server differs: ``auto`` goes by the endpoint, otherwise the name of a profile.
     conditional_put
@@ -172,6 +174,7 @@ class S3Config:
     concurrent_parts: int = field(default=8, validator=_positive)
     max_connections: int = field(default=64, validator=_positive)
     lean: bool = True
+    user_agent: str | None = None
     quirks: str = field(default="auto", validator=_known_quirks)
     conditional_put: bool | None = None
     read_only: bool = False

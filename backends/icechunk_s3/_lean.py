@@ -131,7 +131,7 @@ class LeanClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("content-type", "accept"),
-            headers={"accept-encoding": "identity", "user-agent": "icechunk-core"},
+            headers={"accept-encoding": "identity", "user-agent": config.user_agent or "icechunk-core"},
             middlewares=(_once,),
         )
         return cls(

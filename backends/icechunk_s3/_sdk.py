@@ -99,6 +99,7 @@ class SdkClient:
             read_timeout=stall,
             max_pool_connections=config.max_connections,
             retries={"total_max_attempts": 1},
+            user_agent=config.user_agent,
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
         )

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from icechunk_core.contract.binding import bind_hooks, check_replacements
 from icechunk_core.contract.types import (
     ALWAYS,
@@ -154,6 +156,16 @@ class Storage:
             config=self.config,
             reopen=partial(_wrapped_again, self._reopen, rewrap) if self._reopen and rewrap else None,
         )
+
+    def reconfigured(self, **options: Any) -> Storage:
+        """The same storage opened anew with some options of its configuration changed, wrappers included.
+
+        A storage that was made in code, from an object or by a wrapper that does not pickle, cannot
+        be opened anew, and is returned as it is.
+        """
+        if self._reopen is None:
+            return self
+        return self._reopen(attrs.evolve(self.config, **options))
 
     def reopened_by(self, reopen: Callable[[Any], Storage]) -> Storage:
         """The same storage, unpickled by calling a picklable function with its configuration."""

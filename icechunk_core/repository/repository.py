@@ -11,6 +11,7 @@ from icechunk_core.format.configuration import RepositoryConfig, StorageSettings
 from icechunk_core.format.json_values import json_object
 from icechunk_core.history.creation import detect_spec_version
 from icechunk_core.repository import opening
+from icechunk_core.repository.arguments import warn_about_missing_credentials
 from icechunk_core.repository.attribution import Attribution
 from icechunk_core.repository.checking import CheckingPart
 from icechunk_core.repository.copying import CopyingPart
@@ -20,6 +21,7 @@ from icechunk_core.repository.maintenance_methods import MaintenancePart
 from icechunk_core.repository.pack_methods import PacksPart
 from icechunk_core.repository.past import HistoryPart
 from icechunk_core.repository.refs import RefsPart
+from icechunk_core.repository.requesting import requesting_as
 from icechunk_core.repository.sessions import SessionsPart
 from icechunk_core.repository.status import StatusPart
 from icechunk_core.repository.values import SpecVersion
@@ -99,7 +101,8 @@ class Repository(
         InvalidInputError
             If there is something at the location already.
         """
-        opened = as_storage(storage)
+        warn_about_missing_credentials(authorize_virtual_chunk_access)
+        opened = requesting_as(as_storage(storage), attribution)
         if require_commit_safety:
             opening.check_commit_safety(opened)
         version = int(spec_version) if spec_version is not None else int(SpecVersion.current())
@@ -142,7 +145,8 @@ class Repository(
         RepositoryNotFoundError
             If there is none at the location.
         """
-        opened = as_storage(storage)
+        warn_about_missing_credentials(authorize_virtual_chunk_access)
+        opened = requesting_as(as_storage(storage), attribution)
         if require_commit_safety:
             opening.check_commit_safety(opened)
         context = await opening.open_context(opened, config, authorize_virtual_chunk_access, packs=packs)
@@ -164,7 +168,8 @@ class Repository(
         packs: PackConfig | bool | None = None,
     ) -> Repository:
         """Open the repository or create it; several processes may do so at once."""
-        opened = as_storage(storage)
+        warn_about_missing_credentials(authorize_virtual_chunk_access)
+        opened = requesting_as(as_storage(storage), attribution)
         if require_commit_safety:
             opening.check_commit_safety(opened)
         version = int(create_version) if create_version is not None else int(SpecVersion.current())
@@ -269,6 +274,7 @@ class Repository(
         packs
             Replaces how chunks are packed; without it that stays as it is.
         """
+        warn_about_missing_credentials(authorize_virtual_chunk_access)
         context = opening.reopened(self._context, config, authorize_virtual_chunk_access, packs)
         return type(self)(context, self._attribution)
 

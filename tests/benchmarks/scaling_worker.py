@@ -208,7 +208,7 @@ def _virtual_repo(module: Any, folder: Path) -> tuple[Any, Callable[[], Any], li
     )
     options: dict[str, Any] = {"durable": False} if module.__name__ == "icechunk_core" else {}
     storage = module.local_filesystem_storage(str(folder / "repo"), **options)
-    authorized = {prefix: None}
+    authorized = {prefix: module.Credentials.LocalFileSystemAccess()}
     repo = module.Repository.create(storage, config, authorized)
     return repo, lambda: module.Repository.open(storage, config, authorized), names
 

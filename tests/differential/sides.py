@@ -56,8 +56,6 @@ class Side:
     def open(self, root: Path) -> Any:
         """A repository, with access to the virtual chunks."""
         prefix = f"file://{self.file.parent}/"
-        if self.ic is OURS:
-            return open_repo(self.ic, root, authorize_virtual_chunk_access={prefix: None})
         access = {prefix: self.ic.Credentials.LocalFileSystemAccess()}
         return open_repo(self.ic, root, authorize_virtual_chunk_access=self.ic.containers_credentials(access))
 

@@ -31,7 +31,7 @@ async def virtual_repo(
     config.set_virtual_chunk_container(
         ic.VirtualChunkContainer(prefix, ic.ObjectStoreConfig.LocalFileSystem(str(folder)), name=name)
     )
-    allowed = {prefix: None} if authorize else None
+    allowed = {prefix: ic.Credentials.LocalFileSystemAccess()} if authorize else None
     repo = await ic.Repository.create_async("memory:", config, allowed)
     session = await repo.writable_session_async("main")
     zarr.create_array(

@@ -220,12 +220,11 @@ def virtual_config(ic: Any, data: Path) -> tuple[Any, Any]:
     config.set_virtual_chunk_container(
         ic.VirtualChunkContainer(prefix, ic.ObjectStoreConfig.LocalFileSystem(str(data)), name="raw")
     )
-    return config, {prefix: None}
+    return config, {prefix: ic.Credentials.LocalFileSystemAccess()}
 
 
 def peer_credentials(ic: Any, allowed: dict[str, Any]) -> Any:
-    if ic is OURS:
-        return allowed
+    """The authorisation as values of that implementation."""
     return ic.containers_credentials(dict.fromkeys(allowed, ic.Credentials.LocalFileSystemAccess()))
 
 

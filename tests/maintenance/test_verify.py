@@ -192,7 +192,8 @@ def test_virtual_objects_are_checked(tmp_path: Path) -> None:
     config.set_virtual_chunk_container(
         ic.VirtualChunkContainer(prefix, ic.local_filesystem_store(str(files)))
     )
-    repo = ic.Repository.create(tmp_path / "repo", config, authorize_virtual_chunk_access={prefix: None})
+    access = {prefix: ic.Credentials.LocalFileSystemAccess()}
+    repo = ic.Repository.create(tmp_path / "repo", config, authorize_virtual_chunk_access=access)
     session = repo.writable_session("main")
     array = zarr.create_array(session.store, shape=40, chunks=10, dtype="i1", compressors=None)
     assert array.shape == (40,)

@@ -85,10 +85,7 @@ class InteropMachine(RuleBasedStateMachine):
 
     def open(self, ic: Any) -> Any:
         prefix = f"file://{self.file.parent}/"
-        access = None if ic is OURS else ic.Credentials.LocalFileSystemAccess()
-        allowed: Any = {prefix: access}
-        if ic is not OURS:
-            allowed = ic.containers_credentials(allowed)
+        allowed = ic.containers_credentials({prefix: ic.Credentials.LocalFileSystemAccess()})
         return open_repo(ic, self.root, authorize_virtual_chunk_access=allowed)
 
     def begin(self) -> None:
