@@ -18,7 +18,7 @@ from icechunk_core.errors import ErrorKind, FormatError
 from icechunk_core.format._flat_builder import MAX_BUFFER_SIZE, Later, Table, build_front, struct, u8
 from icechunk_core.format._flat_records import Field, RecordShape, record_shape
 from icechunk_core.format._location_encode import encoded_locations
-from icechunk_core.format._payloads import Payloads, Source
+from icechunk_core.format._payloads import Payloads, Source, distinct_ranges
 from icechunk_core.format._ragged import copy_ranges
 from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.locations import LocationCompression
@@ -27,6 +27,8 @@ from icechunk_core.format.refs import RefKind
 __all__ = ["encode_payload"]
 
 Rows = npt.NDArray[np.intp]
+# Readers limit the sum of what they visit to a multiple of the file, so longer texts are not shared.
+_MAX_SHARED: Final = 256
 Positions = npt.NDArray[np.int64]
 
 _OFFSET: Final = Field("offset", 2, "<u8")
@@ -155,27 +157,36 @@ class _Group:
 
 
 class _Blobs:
-    """Byte vectors or strings of one field, one per row."""
+    """Byte vectors or strings of one field; rows with the same short bytes share one."""
 
     def __init__(self, payloads: Payloads, field: Field, end: int) -> None:
         self.field = field
+        self.prefix = "etag_" if field is _ETAG else ""
         is_text = field is _ETAG or field is _LOCATION
-        self.sizes = payloads["etag_size" if field is _ETAG else "size"].astype(np.int64)
+        self.rows: Rows | slice = slice(None)
+        which: Rows | slice = slice(None)
+        if (
+            field is not _INLINE
+            and len(payloads)
+            and int(payloads[f"{self.prefix}size"].max()) <= _MAX_SHARED
+        ):
+            self.rows, which = distinct_ranges(payloads, self.prefix)
+        self.sizes = payloads[f"{self.prefix}size"][self.rows].astype(np.int64)
         # A count, the bytes, for text a NUL, then up to the next multiple of four.
         room = (4 + self.sizes + int(is_text) + 3) & ~3
         start = _aligned(end, 4)
         ends = np.cumsum(room)
-        self.positions: Positions = ends - room + start
+        self.places: Positions = ends - room + start
+        self.positions: Positions = self.places[which]
         self.end = start + (int(ends[-1]) if len(ends) else 0)
 
     def write(self, out: npt.NDArray[np.uint8], payloads: Payloads, sources: tuple[Source, ...]) -> None:
         words = out.view("<u4")
-        words[self.positions >> 2] = self.sizes
-        prefix = "etag_" if self.field is _ETAG else ""
-        starts, numbers = payloads[f"{prefix}start"], payloads[f"{prefix}source"]
+        words[self.places >> 2] = self.sizes
+        starts, numbers = (payloads[f"{self.prefix}{name}"][self.rows] for name in ("start", "source"))
         for number, source in enumerate(sources):
             mine = numbers == number
-            copy_ranges(out, self.positions[mine] + 4, source.arena, starts[mine], self.sizes[mine])
+            copy_ranges(out, self.places[mine] + 4, source.arena, starts[mine], self.sizes[mine])
 
 
 def _variants(refs: ChunkRefs) -> list[tuple[Rows | None, list[Field]]]:

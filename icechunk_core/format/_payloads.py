@@ -17,7 +17,16 @@ from icechunk_core.errors import Corrupt
 from icechunk_core.format._ragged import copy_ranges
 from icechunk_core.format.locations import LocationDecompressor
 
-__all__ = ["NO_ETAG", "PAYLOAD", "Payloads", "Source", "compacted", "empty_payloads", "merged_sources"]
+__all__ = [
+    "NO_ETAG",
+    "PAYLOAD",
+    "Payloads",
+    "Source",
+    "compacted",
+    "distinct_ranges",
+    "empty_payloads",
+    "merged_sources",
+]
 
 PAYLOAD: Final = np.dtype(
     [
@@ -112,6 +121,26 @@ def merged_sources(
     if len(sources) > _MAX_SOURCES:
         return compacted(payloads, tuple(sources))
     return payloads, tuple(sources)
+
+
+def distinct_ranges(
+    payloads: Payloads, prefix: str = ""
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Which rows have a range of their own, and for each row the number of its range among those.
+
+    ``prefix`` is ``"etag_"`` for the ETags' ranges.
+    """
+    starts, sources = payloads[f"{prefix}start"], payloads[f"{prefix}source"]
+    keys = starts + (sources.astype(np.int64) << 48)
+    steps = keys[1:] != keys[:-1]
+    if not steps.any():
+        first, which = np.zeros(min(len(keys), 1), np.intp), np.zeros(len(keys), np.intp)
+    else:
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    sizes = payloads[f"{prefix}size"]
+    if not np.array_equal(sizes[first][which], sizes):  # empty ones, or ranges that overlap
+        return np.arange(len(keys)), np.arange(len(keys))
+    return first, which
 
 
 def compacted(payloads: Payloads, sources: tuple[Source, ...]) -> tuple[Payloads, tuple[Source, ...]]:
