@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -228,8 +228,13 @@ async def _write(
 ) -> tuple[Snapshot, list[str]]:
     """Write all files of a snapshot; gives it and the keys of what was written besides chunks."""
     context, base = state.context, state.base
-    await state.sink.flush()
-    prepared = await _write_manifests(state)
+    # Side by side: nobody sees the manifests before the snapshot is published.
+    first: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+        state.sink.flush,
+        lambda: _write_manifests(state),
+    ]
+    prepared: list[PreparedArray]
+    _, prepared = await gather(first, may_suspend=state.may_suspend)
     snapshot = build_snapshot(
         base,
         state.changes,
