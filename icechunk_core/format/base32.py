@@ -7,11 +7,14 @@ import base64
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import InvalidInputError
 
-__all__ = ["decode", "encode"]
+__all__ = ["ALPHABET", "decode", "encode"]
 
 _RFC4648 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ENCODE = bytes.maketrans(_RFC4648, _CROCKFORD)
+
+ALPHABET = _CROCKFORD.decode()
+"""The digits of ids, in their order."""
 
 
 def _decode_table() -> bytes:

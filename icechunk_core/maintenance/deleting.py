@@ -74,7 +74,7 @@ class Deleter:
         await gather(
             [lambda batch=batch: self._delete_batch(batch, account) for batch in batches],  # type: ignore[misc]
             may_suspend=storage.may_suspend,
-            limit=self.limits.max_concurrent_deletes,
+            limit=self.limits.deletes_per_stream,
         )
 
     async def _delete_batch(self, batch: Sequence[Garbage], account: Account) -> None:

@@ -23,6 +23,7 @@ from icechunk_core.history import RepoObjectHistory
 from icechunk_core.maintenance import reading
 from icechunk_core.maintenance.deleting import BATCH, Account, Deleter, Garbage
 from icechunk_core.maintenance.limits import GCLimits
+from icechunk_core.maintenance.listing import side_by_side
 from icechunk_core.maintenance.marking import Marks, droppable, list_snapshots, mark, retained_snapshots
 from icechunk_core.maintenance.progress import OnProgress, Reporter
 from icechunk_core.maintenance.values import GCSummary
@@ -100,7 +101,7 @@ class _Run:
         history, storage = self.context.history, self.context.storage
         assert isinstance(history, RepoObjectHistory)
         # Listed first: a snapshot that is in the repo object and not in the listing is new.
-        ages = await list_snapshots(storage, self.limit_us)
+        ages = await list_snapshots(storage, self.limit_us, self.limits.listing_streams)
         info = await history.info()
         used, undecided = retained_snapshots(info, ages)
         marks = Marks()
@@ -129,7 +130,7 @@ class _Run:
             If a ref leads to something unmarked now.
         """
         history, storage = self.context.history, self.context.storage
-        ages = await list_snapshots(storage, self.limit_us)
+        ages = await list_snapshots(storage, self.limit_us, self.limits.listing_streams)
         used = await reading.reachable(history, storage, self.limits)
         marks = Marks()
         await mark(marks, storage, used, self.limits, self.reporter, required=True)
@@ -170,9 +171,19 @@ class _Run:
         self, name: str, prefix: str, keeps: Keeps, deleter: Deleter, account: Account
     ) -> None:
         self.reporter.start(f"delete {name}")
+        await side_by_side(
+            prefix,
+            lambda part: self._sweep_part(part, prefix, keeps, deleter, account),
+            self.limits.listing_streams,
+            may_suspend=self.context.storage.may_suspend,
+        )
+
+    async def _sweep_part(
+        self, part: str, prefix: str, keeps: Keeps, deleter: Deleter, account: Account
+    ) -> None:
         listed: dict[bytes, Garbage] = {}
         doomed: list[Garbage] = []
-        async for item in self.context.storage.list(prefix):
+        async for item in self.context.storage.list(part):
             object_id = layout.id_of_key(item.key, prefix)
             if object_id is None or not surely_older(us_from_datetime(item.last_modified), self.limit_us):
                 continue
@@ -180,7 +191,7 @@ class _Run:
             if len(listed) >= _LISTED_AT_ONCE:
                 doomed += _unmarked(listed, keeps)
                 listed = {}
-            if len(doomed) >= BATCH * self.limits.max_concurrent_deletes:
+            if len(doomed) >= BATCH * self.limits.deletes_per_stream:
                 await self._delete(doomed, deleter, account)
                 doomed = []
         await self._delete(doomed + _unmarked(listed, keeps), deleter, account)

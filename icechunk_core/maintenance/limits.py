@@ -48,10 +48,20 @@ class GCLimits(ReadLimits):
     max_consecutive_delete_failures
         Give up after so many failed delete requests in a row.
     max_concurrent_listings
-        Accepted for the sake of programs that pass it: each kind of object is one listing, and
-        one is read at a time.
+        Listings at a time, each of one part of a kind of object; ``None`` lists each kind in one
+        stream. More than ``max_concurrent_deletes`` are not used.
     """
 
     max_concurrent_deletes: int = field(default=10, validator=_positive)
     max_consecutive_delete_failures: int = field(default=50, validator=_positive)
     max_concurrent_listings: int | None = field(default=None, validator=_positive)
+
+    @property
+    def listing_streams(self) -> int:
+        """How many listings run side by side."""
+        return min(self.max_concurrent_listings or 1, self.max_concurrent_deletes)
+
+    @property
+    def deletes_per_stream(self) -> int:
+        """Delete requests at a time of each listing, so that all together keep the limit."""
+        return max(1, self.max_concurrent_deletes // self.listing_streams)

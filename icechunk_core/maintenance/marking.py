@@ -15,6 +15,7 @@ from icechunk_core.format.repo_info import RepoInfo
 from icechunk_core.format.snapshot import ManifestFileInfo, Snapshot
 from icechunk_core.maintenance import reading
 from icechunk_core.maintenance.limits import GCLimits
+from icechunk_core.maintenance.listing import side_by_side
 from icechunk_core.maintenance.progress import Reporter
 from icechunk_core.transaction.gc_marking import ByteSet, reachable_from_refs, surely_older
 
@@ -37,14 +38,18 @@ class Ages:
     young: set[bytes] = Factory(set)
 
 
-async def list_snapshots(storage: Storage, limit_us: int) -> Ages:
+async def list_snapshots(storage: Storage, limit_us: int, streams: int = 1) -> Ages:
     """All snapshot objects. Objects whose names are no ids do not count."""
     ages = Ages()
-    async for item in storage.list(layout.SNAPSHOTS_PREFIX):
-        snapshot_id = layout.id_of_key(item.key, layout.SNAPSHOTS_PREFIX)
-        if snapshot_id is not None:
-            old = surely_older(us_from_datetime(item.last_modified), limit_us)
-            (ages.old if old else ages.young).add(snapshot_id)
+
+    async def look(part: str) -> None:
+        async for item in storage.list(part):
+            snapshot_id = layout.id_of_key(item.key, layout.SNAPSHOTS_PREFIX)
+            if snapshot_id is not None:
+                old = surely_older(us_from_datetime(item.last_modified), limit_us)
+                (ages.old if old else ages.young).add(snapshot_id)
+
+    await side_by_side(layout.SNAPSHOTS_PREFIX, look, streams, may_suspend=storage.may_suspend)
     return ages
 
 

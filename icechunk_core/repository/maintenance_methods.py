@@ -126,7 +126,8 @@ class MaintenancePart(RepositoryPart):
         max_consecutive_delete_failures
             Give up after so many failed delete requests in a row.
         max_concurrent_listings
-            Without effect: objects are listed in one stream for each kind.
+            Listings at a time. A kind with very many objects is listed in parts then, which takes
+            at least 32 requests; by default it is one stream.
         progress
             Called as the work goes on.
 
