@@ -54,29 +54,33 @@ class Connections:
         await self._clients.close()
 
     async def _open(self) -> ObjectClient:
-        config = self._config
-        session = make_session(config, self.credentials)
+        # Clients must not refer to this object: see LoopClients.
+        config, quirks, credentials = self._config, self._quirks, self.credentials
+        session = make_session(config, credentials)
         self.region = region_of(config, session)
         base = plain_address(config, self.region, session.get_scoped_config()) if config.lean else None
         if base is None:
-            return await SdkClient.open(config, self._quirks, self.credentials, session)
+            return await SdkClient.open(config, quirks, credentials, session)
 
         async def open_sdk() -> Client:
-            return await SdkClient.open(config, self._quirks, self.credentials, session)
+            return await SdkClient.open(config, quirks, credentials, session)
 
-        keys = Keys(self._key_from(session), self.credentials.anonymous)
-        return await LeanClient.open(config, self._quirks, keys, self.region, base, self._clock, open_sdk)
+        keys = Keys(_key_from(credentials, session), credentials.anonymous)
+        return await LeanClient.open(config, quirks, keys, self.region, base, self._clock, open_sdk)
 
-    def _key_from(self, session: AioSession) -> Callable[[], Awaitable[S3StaticCredentials | None]]:
-        """Where the key for a signature comes from: the configuration, or what the SDK finds."""
-        if not self.credentials.from_environment:
-            return self.credentials.current
 
-        async def found() -> S3StaticCredentials | None:
-            credentials = await session.get_credentials()
-            if credentials is None:
-                return None
-            key = await credentials.get_frozen_credentials()
-            return S3StaticCredentials(key.access_key, key.secret_key, key.token)
+def _key_from(
+    credentials: CredentialSource, session: AioSession
+) -> Callable[[], Awaitable[S3StaticCredentials | None]]:
+    """Where the key for a signature comes from: the configuration, or what the SDK finds."""
+    if not credentials.from_environment:
+        return credentials.current
 
-        return found
+    async def found() -> S3StaticCredentials | None:
+        credentials = await session.get_credentials()
+        if credentials is None:
+            return None
+        key = await credentials.get_frozen_credentials()
+        return S3StaticCredentials(key.access_key, key.secret_key, key.token)
+
+    return found

@@ -4,6 +4,8 @@ Connections belong to the loop they were opened in. Each client is owned by an a
 generator: asyncio closes those when a loop shuts down, and when the last reference is dropped
 schedules that on the loop that they belong to. What is left when the interpreter ends is closed
 by `atexit`. A forked child starts without clients and leaves its parent's alone.
+
+Clients must not refer to what owns their `LoopClients`: a finalizer holds them until that is gone.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class LoopClients(Generic[C]):
         self._entries: dict[_Loop, _Entry[C]] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._finalizer = self._own()
         _live.add(self)
 
     async def get(self) -> C:
@@ -90,7 +93,8 @@ class LoopClients(Generic[C]):
         """Close the running loop's client, and have those of other loops closed there."""
         self._closed = True
         with self._lock:
-            entries, self._entries = self._entries, {}
+            entries = dict(self._entries)
+            self._entries.clear()
         mine = entries.pop(asyncio.get_running_loop(), None)
         entries.clear()
         if mine is not None and mine.keeper is not None:
@@ -107,9 +111,17 @@ class LoopClients(Generic[C]):
 
     def leave(self) -> dict[_Loop, _Entry[C]]:
         """Give up all clients without closing them, and the lock."""
+        self._finalizer.detach()
         entries, self._entries = self._entries, {}
+        self._finalizer = self._own()
         self._lock = threading.Lock()
         return entries
+
+    def _own(self) -> weakref.finalize[..., Any]:
+        """Keep the clients alive until this object is gone, so that they are not collected with it."""
+        finalizer = weakref.finalize(self, self._entries.clear)
+        finalizer.atexit = False
+        return finalizer
 
     def keepers(self) -> list[tuple[_Loop, AsyncGenerator[None, None]]]:
         """The loops and what to close in them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from attrs import evolve
 
@@ -47,14 +48,21 @@ async def upload(requests: Requests, name: str, key: str, body: bytes, options: 
         Whether the parts were put together is not known.
     """
     unconditional = evolve(options, if_match=None, if_absent=False)
-    identifier = await requests.run_full(lambda client: client.create_upload(name, unconditional), key)
+    creating = asyncio.ensure_future(
+        requests.run_full(lambda client: client.create_upload(name, unconditional), key)
+    )
+    try:
+        identifier = await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        await _abort(requests, name, key, creating)
+        raise
     try:
         parts = await _upload_parts(requests, name, key, body, identifier)
         return await _complete(requests, name, key, identifier, parts, options)
     except OutcomeUnknown:
         raise
     except BaseException:
-        await _abort(requests, name, key, identifier)
+        await _abort(requests, name, key, creating)
         raise
 
 
@@ -122,14 +130,13 @@ async def _landed(requests: Requests, name: str, key: str, parts: Sequence[Mappi
     return expected is not None and reply.headers.get("etag", "").strip('"') == expected
 
 
-async def _abort(requests: Requests, name: str, key: str, identifier: str) -> None:
+async def _abort(requests: Requests, name: str, key: str, creating: asyncio.Future[str]) -> None:
     """Remove the parts, also when the upload was cancelled; a failure to do so changes nothing."""
 
     async def abort() -> None:
-        try:
+        with suppress(StorageError, TimeoutError):
             async with asyncio.timeout(ABORT_SECONDS):
+                identifier = await creating
                 await requests.run_full(lambda client: client.abort_upload(name, identifier), key)
-        except (StorageError, TimeoutError):
-            return
 
     await asyncio.shield(asyncio.ensure_future(abort()))

@@ -1,0 +1,178 @@
+"""What is repeated, how often, and what a refusal after a lost answer means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from icechunk_s3._errors import Failure, Where
+from icechunk_s3._retry import Retries, RetryPolicy
+
+from icechunk_core.contract import IF_ABSENT, IfVersion, Version
+from icechunk_core.contract.errors import OutcomeUnknown, StorageError, Timeout, Unavailable, VersionMismatch
+from tests.backends.s3.scripted import WRITTEN, Answer, error, found, reopened, scripted
+
+LEAN = pytest.mark.parametrize("lean", [True, False], ids=["lean", "sdk"])
+CUT = Answer(cut=True)
+EXISTS = error(412, "PreconditionFailed")
+
+
+async def test_a_refusal_after_a_lost_answer_is_unknown() -> None:
+    """The first try of a conditional write got no answer, the second is refused: it may have been ours."""
+    for condition in (IF_ABSENT, IfVersion(Version("e"))):
+        async with scripted(CUT, EXISTS) as server:
+            storage = server.storage()
+            with pytest.raises(OutcomeUnknown, match="may have been carried out"):
+                await storage.put("key", b"x", condition)
+            await storage.close()
+        assert len(server.asked) == 2
+
+
+async def test_a_refusal_after_a_servers_failure_is_unknown() -> None:
+    """The same where the server failed inside, which says nothing about the write."""
+    async with scripted(error(500, "InternalError"), EXISTS) as server:
+        storage = server.storage()
+        with pytest.raises(OutcomeUnknown):
+            await storage.put("key", b"x", IF_ABSENT)
+        await storage.close()
+
+
+@LEAN
+@pytest.mark.parametrize("first", [error(503, "SlowDown"), error(409, "ConditionalRequestConflict")])
+async def test_a_refusal_after_a_rejection_is_a_refusal(lean: bool, first: Answer) -> None:
+    """What the server said it had not done leaves no doubt."""
+    async with scripted(first, EXISTS) as server:
+        storage = server.storage(lean=lean)
+        with pytest.raises(VersionMismatch):
+            await storage.put("key", b"x", IfVersion(Version("e")))
+        await storage.close()
+    assert len(server.asked) == 2
+
+
+@LEAN
+async def test_lost_answers_are_repeated(lean: bool) -> None:
+    """A read and a plain write whose connection breaks are sent again."""
+    async with scripted(CUT, found(b"x")) as server:
+        storage = server.storage(lean=lean)
+        assert bytes((await storage.get_range("key"))[0]) == b"x"
+        server.answers[:] = [CUT, WRITTEN]
+        assert await storage.put("key", b"x") == Version("fedcba9876543210")
+        await storage.close()
+
+
+async def test_nobody_else_repeats() -> None:
+    """On the lean path one try is one request: aiohttp does not repeat a put by itself."""
+    async with scripted(found(b"x"), CUT) as server:
+        storage = server.storage(max_attempts=1)
+        await storage.get_range("key")  # leaves a connection in the pool, on which aiohttp would repeat
+        with pytest.raises(Unavailable, match="connection broke"):
+            await storage.put("key", b"x")
+        await storage.close()
+    assert [asked.method for asked in server.asked] == ["GET", "PUT"]
+
+
+@LEAN
+async def test_silence_is_a_timeout(lean: bool) -> None:
+    """A server that takes the request and says nothing is given up after the configured time."""
+    release = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.close()
+
+    silence = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = silence.sockets[0].getsockname()[1]
+    async with scripted() as server:
+        patient = server.storage(lean=lean, endpoint_url=f"http://127.0.0.1:{port}")
+        storage = reopened(patient, network_stream_timeout_seconds=0.2, operation_timeout=0.2)
+        with pytest.raises(Timeout, match="did not answer in time"):
+            await storage.get_range("key")
+        await storage.close()
+    release.set()
+    silence.close()
+    await silence.wait_closed()
+
+
+# --- the policy ----------------------------------------------------------------
+
+
+class Steps:
+    """A clock that stands still unless it is moved, and jitter that is always the most."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def now_us(self) -> int:
+        return 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing blocks here")
+
+    def uniform(self) -> float:
+        return 1.0
+
+    def object_id(self) -> bytes:
+        return b""
+
+    node_id = object_id
+
+    def write_id(self) -> str:
+        return ""
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> tuple[Steps, list[float]]:
+    """A clock that moves only while retries wait, and how long they did."""
+    steps, waited = Steps(), []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        steps.now += seconds
+
+    monkeypatch.setattr("icechunk_s3._retry.asyncio.sleep", sleep)
+    return steps, waited
+
+
+def _failing(failure: Failure, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    monkeypatch.setattr("icechunk_s3._retry.failure_of", lambda *_: failure)
+
+    async def request() -> None:
+        raise RuntimeError
+
+    return request
+
+
+async def _no() -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("failure", "policy", "expected"),
+    [
+        (Failure(Unavailable(), retry=True), RetryPolicy(7, 100, None), [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]),
+        (Failure(Unavailable(), retry=True), RetryPolicy(99, 3, None), [0.2, 0.4, 0.8, 1.6]),
+        (Failure(Unavailable(), retry=True, retry_after=2.5), RetryPolicy(3, 100, None), [2.5, 2.5]),
+        (Failure(Unavailable(), retry=True, retry_after=900), RetryPolicy(3, 100, None), []),
+        (Failure(Unavailable(), retry=True, at_once=True), RetryPolicy(3, 100, None), [0.0, 0.4]),
+        (Failure(Unavailable(), retry=True, unreachable=True), RetryPolicy(9, 100, None), [0.2, 0.4]),
+        (Failure(StorageError()), RetryPolicy(9, 100, None), []),
+    ],
+    ids=["grows", "deadline", "retry-after", "too-long-after", "at-once", "unreachable", "final"],
+)
+async def test_waits(
+    waits: tuple[Steps, list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Failure,
+    policy: RetryPolicy,
+    expected: list[float],
+) -> None:
+    """Waits grow up to a limit, obey the server, and end at the deadline or the number of tries."""
+    steps, waited = waits
+    retries = Retries(policy, steps, steps, _no)
+    with pytest.raises(StorageError):
+        await retries.run(_failing(failure, monkeypatch), Where("here"))  # type: ignore[arg-type]
+    assert waited == pytest.approx(expected)
