@@ -41,8 +41,8 @@ class Budget:
     rounds: int
     increments: int
     timeout: float
-    patience: float = 1.0
-    programs: int = 3
+    patience: float = 1.5
+    programs: int = 2
     commits: int = 3
 
 

@@ -60,7 +60,7 @@ class Program:
         """One operation, judged."""
         client = self.chance.choice(self.clients)
         key = self.place + self.chance.choice(_NAMES)
-        steps = [self._write, self._write, self._read, self._part, self._head, self._delete]
+        steps = [self._write, self._read, self._part, self._part, self._head, self._delete]
         if client.capabilities.list:
             steps.append(self._list)
         if client.capabilities.create:
@@ -76,7 +76,7 @@ class Program:
     def _body(self) -> bytes:
         """Unique bytes, of sizes from few to many thousand."""
         self.writes += 1
-        return b"%d." % self.writes * self.chance.choice([1, 3, 100, 7000])
+        return b"%d." % self.writes * self.chance.choice([3, 100, 7000])
 
     def _stored(self, key: str, data: bytes, version: Version) -> None:
         if key in self.model:

@@ -4,7 +4,7 @@ It stands between a client and a server, reads whole requests and whole response
 passes their bytes on unchanged (the ``Host`` header too, which signatures cover), except
 where a scripted `WireFault` strikes. It counts what it passed on and what it injected.
 
-The proxy has a thread and an event loop of its own: it goes on while the client's loop is held up.
+All proxies share a thread and an event loop of their own: they go on while the client's loop is held up.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import Factory, define, field
@@ -25,6 +26,7 @@ from icechunk_conformance.wire import LIMIT, Message, WireError, read_request, r
 
 __all__ = ["Action", "Exchange", "FaultProxy", "WireFault"]
 
+T = TypeVar("T")
 Action: TypeAlias = "Callable[[Exchange], Awaitable[None]]"
 
 
@@ -114,13 +116,13 @@ class FaultProxy:
     upstream: str
     requests: list[tuple[str, str]] = Factory(list)
     held: list[Message] = Factory(list)
-    stopping: asyncio.Event = field(init=False)
+    stopping: asyncio.Event = Factory(asyncio.Event)
     port: int = field(init=False, default=0)
     _faults: list[WireFault] = Factory(list)
     _lock: threading.Lock = Factory(threading.Lock)
-    _loop: asyncio.AbstractEventLoop = field(init=False)
-    _thread: threading.Thread = field(init=False)
+    _server: asyncio.Server = field(init=False)
     _tasks: set[asyncio.Task[object]] = Factory(set)
+    _writers: set[asyncio.StreamWriter] = Factory(set)
 
     # --- from any thread
 
@@ -132,16 +134,15 @@ class FaultProxy:
 
     def start(self) -> FaultProxy:
         """Listen on a free port of loopback."""
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="fault-proxy", daemon=True)
-        self._thread.start()
-        ready.wait()
+        self._soon(self._listen()).result(10)
         return self
 
     def stop(self) -> None:
         """Close everything."""
-        self._loop.call_soon_threadsafe(self.stopping.set)
-        self._thread.join(10)
+        self._soon(self._close()).result(10)
+
+    def _soon(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, _shared_loop())
 
     def strike(self, fault: WireFault) -> WireFault:
         """Script a fault; those of one request strike in the order in which they were added."""
@@ -162,24 +163,25 @@ class FaultProxy:
         async def send() -> list[int]:
             return [(await self.ask(request)).status for request in held]
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(send(), self._loop))
+        return await asyncio.wrap_future(self._soon(send()))
 
-    # --- in the proxy's thread
+    # --- in the proxies' thread
 
-    def _run(self, ready: threading.Event) -> None:
-        asyncio.run(self._main(ready))
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=LIMIT, backlog=512)
+        self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _main(self, ready: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.stopping = asyncio.Event()
-        server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=LIMIT, backlog=512)
-        self.port = server.sockets[0].getsockname()[1]
-        ready.set()
-        await self.stopping.wait()
-        server.close()
-        for task in list(self._tasks):
+    async def _close(self) -> None:
+        self.stopping.set()
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        # Aborted connections are gone after a turn of the loop.
+        await asyncio.sleep(0)
 
     def task(self, work: Awaitable[object]) -> asyncio.Task[object]:
         """Something that ends with the proxy at the latest."""
@@ -190,7 +192,12 @@ class FaultProxy:
         return task
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self.task(self._serve(reader, writer))
+        self._writers.add(writer)
+        try:
+            await self.task(self._serve(reader, writer))
+        finally:
+            self._writers.discard(writer)
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -248,3 +255,19 @@ class FaultProxy:
             return await read_response(reader, request.method)
         finally:
             writer.close()
+
+
+# --- the proxies' thread ---------------------------------------------------------
+
+_loops: list[asyncio.AbstractEventLoop] = []
+_starting = threading.Lock()
+
+
+def _shared_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of all proxies of this process, started on first use."""
+    with _starting:
+        if not _loops:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="fault-proxies", daemon=True).start()
+            _loops.append(loop)
+        return _loops[0]

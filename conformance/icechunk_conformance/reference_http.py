@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from attrs import field, frozen
 
-from icechunk_conformance.reference_server import shared_server
+from icechunk_conformance.reference_server import ObjectServer, shared_server
 from icechunk_conformance.wire import LIMIT, Message, WireError, read_response
 from icechunk_core.clock import datetime_from_us
 from icechunk_core.contract import (
@@ -98,6 +98,7 @@ class HttpReference:
     """A client. Every step that a broken storage gets wrong is a method."""
 
     CAPABILITIES: ClassVar[Capabilities] = HTTP_REFERENCE
+    SERVER: ClassVar[type[ObjectServer]] = ObjectServer
 
     def __init__(self, config: HttpConfig) -> None:
         self.config = config
@@ -107,7 +108,7 @@ class HttpReference:
     @classmethod
     def opener(cls, secret: str = "") -> HttpOpener:
         """A function that opens clients of one new, empty place on this process's server."""
-        return HttpOpener(cls, HttpConfig(f"{shared_server().url}/place-{next(_places)}", secret))
+        return HttpOpener(cls, HttpConfig(f"{shared_server(cls.SERVER).url}/place-{next(_places)}", secret))
 
     # --- steps
 

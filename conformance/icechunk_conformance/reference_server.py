@@ -45,7 +45,9 @@ class ObjectServer:
         self._ready.wait()
 
     def stop(self) -> None:
-        """Close the socket; the objects are gone."""
+        """Close the socket; the objects are gone. Idempotent."""
+        if not self._thread.is_alive():
+            return
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(10)
 
@@ -72,8 +74,8 @@ class ObjectServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while (request := await read_request(reader, writer)) is not None:
-                writer.write(self._answer(request))
+            while (request := await self.read(reader, writer)) is not None:
+                writer.write(await self.answer(request))
                 await writer.drain()
         except (WireError, OSError):
             return
@@ -82,16 +84,21 @@ class ObjectServer:
 
     # --- one request; nothing in it suspends, so each is atomic
 
-    def _answer(self, request: Message) -> bytes:
+    async def read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Message | None:
+        """The next request, whole."""
+        return await read_request(reader, writer)
+
+    async def answer(self, request: Message) -> bytes:
+        """Carry a request out."""
         parts = urlsplit(request.target)
-        key = unquote(parts.path).lstrip("/")
+        key = _key(request)
         if request.method == "GET" and parts.query:
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             return self._list(key + query.get("prefix", ""), query.get("after"))
         if request.method in ("GET", "HEAD"):
             return self._get(request, key)
         if request.method == "PUT":
-            return self._put(request, key)
+            return self.store(request) if self.admits(request) else response(412, "Precondition Failed")
         if request.method == "DELETE":
             self._objects.pop(key, None)
             return response(204, "No Content")
@@ -121,20 +128,23 @@ class ObjectServer:
         meta = {f"X-Meta-{name}": value for name, value in stored.metadata.items()}
         return {"ETag": stored.etag, "X-Modified": str(stored.modified), **meta}
 
-    def _put(self, request: Message, key: str) -> bytes:
-        current = self._objects.get(key)
+    def admits(self, request: Message) -> bool:
+        """Whether the condition of a put holds now."""
+        current = self._objects.get(_key(request))
         if request.header("if-none-match") == "*" and current is not None:
-            return response(412, "Precondition Failed")
+            return False
         wanted = request.header("if-match")
-        if wanted is not None and (current is None or current.etag != wanted):
-            return response(412, "Precondition Failed")
+        return wanted is None or (current is not None and current.etag == wanted)
+
+    def store(self, request: Message) -> bytes:
+        """Write, and say which version that is."""
         metadata = {}
         for line in request.head.decode("latin-1").split("\r\n")[1:]:
             name, _, value = line.partition(": ")
             if name.lower().startswith("x-meta-"):
                 metadata[name[7:].lower()] = value
         etag = f"w{next(self._writes)}"
-        self._objects[key] = _Stored(request.body, etag, SystemClock().now_us(), metadata)
+        self._objects[_key(request)] = _Stored(request.body, etag, SystemClock().now_us(), metadata)
         return response(200, "OK", ETag=etag)
 
     def _list(self, prefix: str, after: str | None) -> bytes:
@@ -149,6 +159,10 @@ class ObjectServer:
         return response(200, "OK", json.dumps({"objects": page, "more": len(keys) > PAGE}).encode())
 
 
+def _key(request: Message) -> str:
+    return unquote(urlsplit(request.target).path).lstrip("/")
+
+
 def _span(header: str, size: int) -> tuple[int, int]:
     first, _, last = header.removeprefix("bytes=").partition("-")
     if not first:
@@ -156,12 +170,12 @@ def _span(header: str, size: int) -> tuple[int, int]:
     return int(first), min(size, int(last) + 1 if last else size)
 
 
-_shared: list[ObjectServer] = []
+_shared: dict[type[ObjectServer], ObjectServer] = {}
 
 
-def shared_server() -> ObjectServer:
-    """This process's server, started on first use and stopped when it ends."""
-    if not _shared:
-        _shared.append(ObjectServer())
-        atexit.register(_shared[0].stop)
-    return _shared[0]
+def shared_server(kind: type[ObjectServer] = ObjectServer) -> ObjectServer:
+    """This process's server of that kind, started on first use and stopped when the process ends."""
+    if kind not in _shared:
+        _shared[kind] = kind()
+        atexit.register(_shared[kind].stop)
+    return _shared[kind]

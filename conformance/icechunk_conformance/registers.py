@@ -85,11 +85,12 @@ async def _one(
 
 def _kind(client: Storage, chance: Chance, known: bool) -> str:
     has = client.capabilities
-    kinds = ["read", "read", "read", "write", "delete"]
+    # Mostly reads: they are what shows.
+    kinds = ["read"] * 8 + ["write", "delete"]
     if has.create:
-        kinds += ["create", "create"]
+        kinds += ["create"] * 2
     if has.update and known:
-        kinds += ["swap"] * 5
+        kinds += ["swap"] * 4
     return chance.choice(kinds)
 
 

@@ -92,6 +92,9 @@ class Location:
         self.written: set[str] = set()
         self.origin = opener()
         self.capabilities: Capabilities = self.origin.capabilities
+        if twin is not None:
+            # Which keys can be there together is for the one to say that writes them.
+            self.capabilities = attrs.evolve(self.capabilities, key_space=twin().capabilities.key_space)
         self.secrets = (*secrets, *_secret_fields(self.origin.config))
         self._pickled = _pickled(self.origin)
         self.endpoint = None if self._pickled is None else endpoint_of(self.origin.config)

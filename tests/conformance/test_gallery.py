@@ -6,11 +6,17 @@ import asyncio
 
 import pytest
 from icechunk_conformance import Location, Status, all_checks, run_check
-from icechunk_conformance.broken import UNCAUGHT, Broken, gallery
+from icechunk_conformance.broken import BY_CHANCE, UNCAUGHT, Broken, gallery
 from icechunk_conformance.broken.gallery import SECRET
+from icechunk_conformance.reference_http import HttpReference
 from icechunk_conformance.workers import WorkerPool
 
 from tests.conformance.support import GALLERY_BUDGET
+
+SLOW_OVER_A_NETWORK = {
+    check.id for check in all_checks() if check.group in "DFIJKM" and check.id not in ("F15", "F16", "M05")
+}
+"""Left out where a mistake is in the transport: they say nothing about it, and take most of the time."""
 
 
 def failed_checks(entry: Broken, workers: WorkerPool, only: frozenset[str] | None = None) -> set[str]:
@@ -39,8 +45,12 @@ def test_each_broken_storage_is_caught(entry: Broken, workers: WorkerPool) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", gallery(), ids=lambda entry: entry.name)
 def test_each_broken_storage_is_caught_exactly(entry: Broken, workers: WorkerPool) -> None:
-    """The checks that an entry names fail on it, and all others pass: a mistake is reported as what it is."""
-    assert failed_checks(entry, workers) == entry.caught_by
+    """The checks that an entry names fail on it, and all others pass: a mistake is reported as what it is.
+    Only those that search at random may come upon any mistake."""
+    over_a_network = issubclass(entry.backend, HttpReference)
+    checks = {check.id for check in all_checks() if not (over_a_network and check.id in SLOW_OVER_A_NETWORK)}
+    failed = failed_checks(entry, workers, frozenset(checks) | entry.caught_by)
+    assert failed - entry.sometimes - (BY_CHANCE - entry.caught_by) == entry.caught_by
 
 
 def test_every_check_catches_something() -> None:
@@ -55,5 +65,5 @@ def test_every_check_catches_something() -> None:
 def test_every_entry_says_what_it_does_wrong() -> None:
     """Entries have a mistake in words and are caught by something; the gallery is not small."""
     entries = gallery()
-    assert len(entries) >= 14
+    assert len(entries) >= 130
     assert all(entry.mistake and entry.caught_by for entry in entries)

@@ -15,7 +15,6 @@ from icechunk_conformance.workers import WorkerPool
 from icechunk_core.contract import AtomicityScope, Capabilities
 from tests.conformance.support import ModestReference, ReadOnlyReference, SingleWriterReference
 
-
 DURABLE = evolve(REFERENCE, durable=True)
 
 
@@ -66,7 +65,9 @@ def test_the_verdict_says_why_no_more_is_given() -> None:
     """The level above is named, with what stands in its way."""
     text = "\n".join(report_with("").verdict())
     assert "Level: Commit-safe" in text
-    assert "Production is not given: it does not declare that an acknowledged write survives power loss" in text
+    assert (
+        "Production is not given: it does not declare that an acknowledged write survives power loss" in text
+    )
     text = "\n".join(report_with("F04", DURABLE).verdict())
     assert "Commit-safe is not given: failed: F04." in text
 

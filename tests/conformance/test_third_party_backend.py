@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs" / "examples" / "icechunk-sqlite-backend"
-HOW_TO = ROOT / "docs" / "how-to" / "write-a-backend.md"
+from tests.conformance.examples_support import EXAMPLES, install_example, run_suite_command
+
+EXAMPLE = EXAMPLES / "icechunk-sqlite-backend"
+HOW_TO = EXAMPLES.parent / "how-to" / "write-a-backend.md"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The example, built and installed into a directory; an environment in which Python finds it."""
-    target = tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
-    run = subprocess.run(
-        [*pip, "--no-deps", "--no-build-isolation", "--target", str(target), str(EXAMPLE)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    paths = [str(target), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in paths if path))
+    return install_example("icechunk-sqlite-backend", tmp_path_factory.mktemp("site"))
 
 
 def test_the_how_to_shows_the_files() -> None:
@@ -68,13 +58,7 @@ def test_it_opens_by_its_scheme(installed: dict[str, str], tmp_path: Path) -> No
 def test_it_is_commit_safe(installed: dict[str, str], tmp_path: Path) -> None:
     """The suite, run as a command on its URL, gives it Commit-safe."""
     url = f"sqlite://{(tmp_path / 'objects.db').as_posix()}"
-    run = subprocess.run(
-        [sys.executable, "-m", "icechunk_conformance", url, "--json", "--require", "Commit-safe"],
-        env=installed,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_suite_command(installed, url, "--json", "--require", "Commit-safe")
     assert run.returncode == 0, run.stdout + run.stderr
     report = json.loads(run.stdout)
     assert report["level"] == "Commit-safe"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 __all__ = ["INSTALLED", "MissingServerError", "free_port", "free_ports", "node_script", "program", "running"]
@@ -16,6 +19,8 @@ __all__ = ["INSTALLED", "MissingServerError", "free_port", "free_ports", "node_s
 INSTALLED = Path(os.environ.get("ICECHUNK_TEST_SERVERS") or Path(__file__).parents[2] / "build" / "servers")
 """Where `tests.servers.install` puts the servers."""
 START_SECONDS = 60.0
+_FIRST_PORT, _PORTS = 20_000, 12_000
+_candidates = count(os.getpid() * 97, 7)
 
 
 class MissingServerError(Exception):
@@ -50,17 +55,18 @@ def node_script(path: str) -> list[str]:
 
 def free_port() -> int:
     """A port of the loopback interface that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    return free_ports([0])
 
 
 def free_ports(offsets: Sequence[int]) -> int:
-    """A port such that it and those at the offsets from it are free."""
-    for _ in range(200):
-        base = free_port()
-        if base + max(offsets) < 65536 and all(_is_free(base + offset) for offset in offsets):
+    """A port such that it and those at the offsets from it are free.
+
+    They lie below those that the system gives to clients. Each process begins to look at another
+    place, and never gives a port twice, so that servers which start at the same time do not meet.
+    """
+    for _ in range(_PORTS):
+        base = _FIRST_PORT + next(_candidates) % _PORTS
+        if all(_is_free(base + offset) for offset in offsets):
             return base
     raise RuntimeError("found no free ports")
 
@@ -99,12 +105,20 @@ def running(
             env={**os.environ, **(environment or {})},
             cwd=directory,
             start_new_session=True,
+            preexec_fn=_end_with_parent  # noqa: PLW1509 - one system call, no lock
+            if sys.platform == "linux"
+            else None,
         )
     try:
         _wait_until_listening(process, port, log)
         yield process
     finally:
         _stop(process)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the tests die without stopping it."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -122,11 +122,11 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
     )
     data = directory / "data"
     data.mkdir()
-    port = free_ports([offset + grpc for offset in range(4) for grpc in (0, 10_000)])
+    port = free_ports(range(8))
     parts = [
         f"-{part}.port{kind}={port + offset + extra}"
         for offset, part in enumerate(("s3", "master", "filer", "volume"))
-        for kind, extra in (("", 0), (".grpc", 10_000))
+        for kind, extra in (("", 0), (".grpc", 4))
     ]
     switched_off = ["webdav", "admin.ui", "s3.autoCreateBucket", "master.telemetry"]
     command = [

@@ -30,7 +30,7 @@ class HeadForgetsSize(ReferenceStorage):
         return evolve(self.find(key).info, size=0)
 
 
-@broken("missing-is-empty", "A03 A12 A13 A18 B12 C11 I07")
+@broken("missing-is-empty", "A03 A12 A13 A18 B12 C11 G06 G07 G09 G10 G11 I07 M02")
 class MissingIsEmpty(ReferenceStorage):
     """Reads of a missing key return an empty object."""
 
@@ -75,7 +75,7 @@ class PartLimit(ReferenceStorage):
         return super().store(key, data[: 4 << 20], metadata)
 
 
-@broken("first-buffer-only", "A07 A08 E10")
+@broken("first-buffer-only", "A07 A08 E10 M08")
 class FirstBufferOnly(ReferenceStorage):
     """Writes only the first of several buffers."""
 
@@ -112,7 +112,7 @@ class KeepsBuffer(ReferenceStorage):
         return await self.write(key, kept, condition, metadata or {})  # type: ignore[arg-type]
 
 
-@broken("drops-metadata", "A09 E09")
+@broken("drops-metadata", "A09 E09 G01 G02 G03 G04")
 class DropsMetadata(ReferenceStorage):
     """Declares metadata and drops it."""
 
@@ -149,7 +149,7 @@ class SilentWithoutMetadata(ReferenceStorage):
         return await self.write(key, joined(data), condition, {})
 
 
-@broken("batch-delete-stops", "A12 C13")
+@broken("batch-delete-stops", "A12 C13 M07")
 class BatchDeleteStops(ReferenceStorage):
     """Deletes the first key of a batch and reports success for all."""
 
@@ -159,7 +159,7 @@ class BatchDeleteStops(ReferenceStorage):
         return [*results, *(DeleteResult(key) for key in keys[1:])]
 
 
-@broken("delete-does-nothing", "A12 A13 B10 C08 C13 D06 D09 E01 E05 I07")
+@broken("delete-does-nothing", "A12 A13 B10 C08 C13 D06 D09 E01 E05 I07 M02 M07")
 class DeleteDoesNothing(ReferenceStorage):
     """Reports every delete as a success and deletes nothing."""
 
@@ -167,7 +167,7 @@ class DeleteDoesNothing(ReferenceStorage):
         return None
 
 
-@broken("cached-reads", "A13 F04 F05 F06")
+@broken("cached-reads", "A13 F04 F05 F06 G01 G02 G03 G04 G05 G08 G10 G15 M06")
 class CachedReads(ReferenceStorage):
     """Each client keeps what it has read, and does not notice what others write."""
 
@@ -212,7 +212,7 @@ class ClosesEverybody(ReferenceStorage):
         self.closed = True
 
 
-@broken("refuses-content-type", "A16")
+@broken("refuses-content-type", "A16 M02")
 class RefusesContentType(ReferenceStorage):
     """Refuses content types because it does not keep them."""
 

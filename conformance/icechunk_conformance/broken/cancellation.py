@@ -120,7 +120,7 @@ class Bound(Suspending):
         self.loop: Any = None
 
 
-@broken("bound-to-first-loop", "F02 F06 I06 I07")
+@broken("bound-to-first-loop", "F02 F06 I06 I07 M01 M02 M06 M07 M08")
 class BoundToFirstLoop(Bound):
     """Works only in the event loop of its first operation."""
 
@@ -144,7 +144,7 @@ class ChangesLoop(Bound):
             raise RuntimeError("Event loop is closed")
 
 
-@broken("suspends-undeclared", "I08")
+@broken("suspends-undeclared", "I08 M01 M02 M06 M07 M08")
 class SuspendsUndeclared(ReferenceStorage):
     """Declares that it never suspends, and does."""
 

@@ -70,7 +70,7 @@ class CreateOverEmpty(ReferenceStorage):
         super().admit(key, condition)
 
 
-@broken("ignores-conditions", "D09 E02 E04 E05 E06 E07 E08 E09 E10 F01 F02 F03 F04 F05 F06")
+@broken("ignores-conditions", "D09 E02 E04 E05 E06 E07 E08 E09 E10 F01 F02 F03 F04 F05 F06 G09 G11")
 class IgnoresConditions(ReferenceStorage):
     """Declares conditional puts and ignores the conditions."""
 
@@ -78,7 +78,7 @@ class IgnoresConditions(ReferenceStorage):
         return None
 
 
-@broken("refused-but-written", "E02 E04 E05 E06 E07 E08 E09 E10 F01 F02 F03 F04 F05 F06")
+@broken("refused-but-written", "E02 E04 E05 E06 E07 E08 E09 E10 F01 F02 F03 F04 F05 F06 G09 G11")
 class RefusedButWritten(ReferenceStorage):
     """Reports a lost condition after it has written."""
 
@@ -93,7 +93,7 @@ class RefusedButWritten(ReferenceStorage):
         return version
 
 
-@broken("update-is-existence", "D09 E04 E06 E07 E08 E09 E10 F04 F05 F06")
+@broken("update-is-existence", "D09 E04 E06 E07 E08 E09 E10 F04 F05 F06 G09 G11")
 class UpdateIsExistence(ReferenceStorage):
     """Compares no versions: an update goes through over any object."""
 
@@ -158,7 +158,7 @@ class ParsesVersions(ReferenceStorage):
         super().admit(key, condition)
 
 
-@broken("conditional-without-metadata", "E09")
+@broken("conditional-without-metadata", "E09 G01 G02 G03 G04")
 class ConditionalWithoutMetadata(ReferenceStorage):
     """Forgets the metadata of conditional puts."""
 

@@ -41,7 +41,7 @@ class Renaming(ReferenceStorage):
         return await super().write(self.rename(key), data, condition, metadata)
 
 
-@broken("no-dots", "C01 D01")
+@broken("no-dots", "C01 D01 G13 G14 G15 M01 M02 M06 M07 M08")
 class NoDots(ReferenceStorage):
     """Refuses keys with a dot."""
 
@@ -168,7 +168,7 @@ class DeleteIsRecursive(ReferenceStorage):
             super().remove(info.key)
 
 
-@broken("ignores-case", "C01 C03 C04 C07 C12 C13 D04")
+@broken("ignores-case", "C01 C03 C04 C07 C12 C13 D04 M07")
 class IgnoresCase(Renaming):
     """Takes capital and small letters for the same."""
 
@@ -185,7 +185,7 @@ class HidesDotfiles(ReferenceStorage):
         return [info for info in infos if "/." not in info.key]
 
 
-@broken("foreign-errors", "A03 A12 A13 A18 B10 B12 C11 E05 I07 J04 J05")
+@broken("foreign-errors", "A03 A12 A13 A18 B10 B12 C11 E05 G06 G07 G09 G10 G11 I07 J04 J05 M02")
 class ForeignErrors(ReferenceStorage):
     """Lets its own exceptions through: ``KeyError`` where the contract says `NotFound`."""
 

@@ -12,7 +12,7 @@ from icechunk_core.contract import ObjectInfo, hookimpl
 from icechunk_core.errors import NotFound, Unavailable
 
 
-@broken("lists-folders", "C01 C02 C03 C04 C05 C06 C07 C08 C12 C13 D01 D02 D03 D04 D09")
+@broken("lists-folders", "C01 C02 C03 C04 C05 C06 C07 C08 C12 C13 D01 D02 D03 D04 D09 M02")
 class ListsFolders(ReferenceStorage):
     """Lists folders beside the objects in them."""
 
@@ -87,7 +87,7 @@ class RepeatedAtPageBorder(ReferenceStorage):
         return listed
 
 
-@broken("stale-list", "C08 C13 D06 E03")
+@broken("stale-list", "C08 C13 D06 E03 M02 M08")
 class StaleList(ReferenceStorage):
     """Each client lists what there was when it first listed."""
 
@@ -143,7 +143,7 @@ class ShowsLocks(ReferenceStorage):
         return sorted(infos + locks, key=lambda info: info.key.encode())
 
 
-@broken("empty-is-missing", "D06 D10")
+@broken("empty-is-missing", "D06 D10 G13 G14 G15 M01 M02 M06 M07 M08")
 class EmptyIsMissing(ReferenceStorage):
     """Raises an error for a listing of nothing."""
 

@@ -53,7 +53,7 @@ class HomeConfig(SharedConfig):
         return super().place()
 
 
-@broken("stays-at-home", "F10 F11 F12 J02 J06")
+@broken("stays-at-home", "F10 F11 F12 J02 J06 K01 K02")
 class StaysAtHome(SharedStorage):
     """Declares atomicity between processes, and opens in its own only."""
 

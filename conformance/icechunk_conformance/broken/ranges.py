@@ -10,7 +10,7 @@ from icechunk_core.contract import Buffer, ByteRange, From, ObjectInfo, Range, S
 from icechunk_core.errors import InvalidRange, NotFound
 
 
-@broken("inclusive-end", "B01 B10 B11")
+@broken("inclusive-end", "B01 B10 B11 M08")
 class InclusiveEnd(ReferenceStorage):
     """Takes a range's end as included, as HTTP does: one byte too many."""
 
@@ -65,7 +65,7 @@ class IgnoresSuffix(ReferenceStorage):
         )
 
 
-@broken("unclamped", "B05")
+@broken("unclamped", "B05 M08")
 class Unclamped(ReferenceStorage):
     """Refuses a range that ends past the object."""
 

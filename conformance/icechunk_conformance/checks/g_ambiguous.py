@@ -182,7 +182,9 @@ async def nothing_can_be_asked(target: Target) -> None:
     async for case in cases(target, impatient=True):
         case.faulty.strike(Moment.ANSWER_LOST, case.key, times=None)
         case.faulty.strike(Moment.REQUEST_LOST, case.key, times=None, reads=True)
-        case.told(await case.attempt(), "unknown")
+        outcome = await attempt(case.faulty.client, case.key, case.body, case.condition)
+        case.told(outcome, "unknown")
+        case.faulty.verify_struck()
         await case.there(case.body)
 
 

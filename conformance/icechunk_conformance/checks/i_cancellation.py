@@ -49,7 +49,7 @@ async def _cancel_puts(target: Target, before: bytes | None, conditional: bool) 
         elif conditional:
             condition = IF_ABSENT
         finished = await cancelled(client.put(key, BODY, condition), turns)
-        for _ in range(20):
+        for _ in range(6):
             seen = await state(observer, key)
             allowed = (BODY,) if finished else (BODY, before)
             data = seen.data if seen is not None else None

@@ -22,7 +22,7 @@ async def random_programs(target: Target) -> None:
     for number in range(target.budget.programs):
         seed = fresh_seed()
         clients = [await target.client() for _ in range(3)]
-        await run_program(clients, Chance(seed), f"program-{number}/", steps=60)
+        await run_program(clients, Chance(seed), f"program-{number}/", steps=100)
 
 
 # --- requests ------------------------------------------------------------------
@@ -68,7 +68,7 @@ async def listing_requests(target: Target) -> None:
     """A listing takes one request for each page of hundreds, and one of a handful of objects takes one;
     none for each object."""
     wire, client = await _warm(target)
-    count = min(target.budget.listing, 1_100)
+    count = min(target.budget.listing, 600)
     await put_all(await target.client(), [(f"many/{number:05d}", b"x") for number in range(count)])
 
     async def all_of(prefix: str) -> None:
