@@ -122,6 +122,9 @@ def _sizes_from_tree(tree: Tree) -> SplitSizes:
 class ManifestSplittingConfig(ConfigNode):
     """Into how many manifests the chunk references of an array go.
 
+    Without any such configuration, arrays with very many chunk references are split automatically. One
+    without rules, ``ManifestSplittingConfig.from_dict({})``, keeps one manifest per array.
+
     Parameters
     ----------
     split_sizes

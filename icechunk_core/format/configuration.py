@@ -333,6 +333,13 @@ class RepositoryConfig(ConfigNode):
         """Which manifests are loaded as a session starts."""
         return (self.manifest.preload if self.manifest else None) or ManifestPreloadConfig()
 
+    def splits_automatically(self) -> bool:
+        """Whether manifests are split where they get large: if there is no `ManifestSplittingConfig`.
+
+        An empty one, ``ManifestSplittingConfig.from_dict({})``, keeps one manifest per array.
+        """
+        return not self.manifest or self.manifest.splitting is None
+
     def effective_location_compression(self) -> LocationCompression:
         """How locations of virtual chunks are compressed."""
         given = self.manifest.virtual_chunk_location_compression if self.manifest else None

@@ -303,8 +303,17 @@ async def _check_drift(state: SessionState, snapshot: Snapshot) -> None:
 
 async def _write_manifests(state: SessionState) -> list[PreparedArray]:
     """Write the manifests of every changed array, except those that an earlier try has written."""
+
+    def refs_of(manifest_id: bytes) -> int:
+        entry = state.base.manifest_file(manifest_id)
+        return entry.num_chunk_refs if entry else 0
+
     plans = plan_manifests(
-        state.changes, state.base.nodes, state.context.grid_of, rewrite=state.rewrite_manifests
+        state.changes,
+        state.base.nodes,
+        state.context.grid_of,
+        rewrite=state.rewrite_manifests,
+        refs_of=refs_of if state.context.splits_automatically else None,
     )
 
     async def prepare(plan: ArrayPlan) -> PreparedArray:

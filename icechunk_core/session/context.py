@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icechunk_core.assets.manager import AssetManager
-from icechunk_core.assets.pack_config import PackConfig, as_pack_config
+from icechunk_core.assets.pack_config import PackConfig, as_pack_config, plain_layout
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.assets.virtual import VirtualChunks
 from icechunk_core.clock import Clock, SystemClock
@@ -57,6 +57,7 @@ class RepositoryContext:
             over_read=self.packs.over_read_bytes,
         )
         self.preloaded: bytes | None = None  # the snapshot whose manifests were preloaded last
+        self.splits_automatically = config.splits_automatically() and not plain_layout()
         self.grid_of = split_grids(config.effective_split_sizes())
         history = RepoObjectHistory if spec_version >= 2 else RefFilesHistory
         self.history: History = history(self.assets, self.ids, self.clock)

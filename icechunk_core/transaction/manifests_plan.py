@@ -23,8 +23,10 @@ from icechunk_core.transaction.change_set import ChangeSet, Coords
 from icechunk_core.transaction.column_changes import ColumnChanges, ColumnPart
 from icechunk_core.transaction.log_builder import coords_table
 from icechunk_core.transaction.splitting import (
+    MAX_REFS,
     Extents,
     SplitGrid,
+    bounded_grid,
     contains,
     intersection,
     overlapping_before,
@@ -105,6 +107,7 @@ def plan_manifests(
     grid_of: GridOf = uncut_grid,
     *,
     rewrite: bool | AbstractSet[bytes] = False,
+    refs_of: Callable[[bytes], int] | None = None,
 ) -> list[ArrayPlan]:
     """Plans for all arrays that were made or whose metadata or chunks changed, in the order of their ids.
 
@@ -114,6 +117,9 @@ def plan_manifests(
         How each array is cut into manifests.
     rewrite
         Plan every array, or those with these ids, as if all of it had changed.
+    refs_of
+        How many refs an old manifest has. With it, arrays that the grid leaves in one piece are split where
+        that piece would get too large (`bounded_grid`).
 
     Raises
     ------
@@ -132,12 +138,31 @@ def plan_manifests(
             node,
             node.array,
             changes.chunk_changes(node.id),
-            grid_of(node.path, node.array),
+            _grid(node, node.array, changes, grid_of, refs_of),
             rewrite is True or node.id in chosen,
         )
         for _, node in sorted(arrays.items())
         if node.array is not None
     ]
+
+
+def _grid(
+    node: NodeSnapshot,
+    array: ArrayData,
+    changes: ChangeSet,
+    grid_of: GridOf,
+    refs_of: Callable[[bytes], int] | None,
+) -> SplitGrid:
+    grid = grid_of(node.path, array)
+    if refs_of is None or not grid.is_single:
+        return grid
+    own = changes.chunk_changes(node.id)
+    refs = len(own) + sum(refs_of(ref.id) for ref in array.manifests)
+    coords = None
+    if len(own) > MAX_REFS:
+        ndim = len(array.num_chunks)
+        coords = own.columns.coords if isinstance(own, ColumnChanges) else coords_table(own, ndim)
+    return bounded_grid(array.num_chunks, refs, coords)
 
 
 def _changed_arrays(changes: ChangeSet, base: NodeTable) -> Iterator[NodeSnapshot]:
@@ -233,11 +258,7 @@ def _rows_by_box(
 ) -> dict[tuple[int, ...], slice | npt.NDArray[np.intp]]:
     """Rows of sorted coordinates by box; slices where they are neighbours."""
     inside = contains(grid.whole(), coords)
-    boxes = grid.boxes_of(coords)
-    if not grid.num_chunks:
-        return {(): slice(None)}
-    counts = [max(-(-count // size), 1) for count, size in zip(grid.num_chunks, grid.sizes, strict=True)]
-    numbers = np.ravel_multi_index(tuple(boxes.T), counts, mode="clip")
+    numbers = grid.box_numbers(coords)
     if not inside.all():
         numbers = np.where(inside, numbers, -1)
     order = None if (numbers[1:] >= numbers[:-1]).all() else np.argsort(numbers, kind="stable")
@@ -248,7 +269,7 @@ def _rows_by_box(
         if ordered[start] < 0:
             continue
         first = start if order is None else int(order[start])
-        box = tuple(boxes[first].tolist())
+        box = tuple(grid.boxes_of(coords[first : first + 1])[0].tolist())
         found[box] = slice(start, stop) if order is None else order[start:stop]
     return found
 

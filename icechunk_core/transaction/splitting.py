@@ -10,7 +10,20 @@ import numpy as np
 import numpy.typing as npt
 from attrs import frozen
 
-__all__ = ["Extents", "SplitGrid", "contains", "intersection", "overlapping_before", "volume"]
+__all__ = [
+    "MAX_REFS",
+    "Extents",
+    "SplitGrid",
+    "bounded_grid",
+    "contains",
+    "intersection",
+    "overlapping_before",
+    "volume",
+]
+
+MAX_REFS = 131_072
+"""How many refs automatic splitting wants in a manifest at most: a few megabytes."""
+_MAX_BOXES = 8192
 
 Extents: TypeAlias = tuple[tuple[int, int], ...]
 """Box of chunk coordinates: per dimension the first index and the one after the last."""
@@ -73,6 +86,66 @@ class SplitGrid:
     def boxes_of(self, coords: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Box indices of coordinates, one row each."""
         return coords.astype(np.int64) // np.array(self.sizes, dtype=np.int64)
+
+    def box_numbers(self, coords: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+        """The position, in C order, of the box of each row; rows outside the grid get that of some box."""
+        numbers = np.zeros(len(coords), dtype=np.int64)
+        for axis, (count, size) in enumerate(zip(self.num_chunks, self.sizes, strict=True)):
+            boxes = max(-(-count // size), 1)
+            numbers *= boxes
+            if boxes > 1:
+                numbers += np.minimum(coords[:, axis] // np.uint32(size), boxes - 1)
+        return numbers
+
+
+def bounded_grid(
+    num_chunks: tuple[int, ...],
+    refs: int,
+    coords: npt.NDArray[np.uint32] | None = None,
+    limit: int = MAX_REFS,
+) -> SplitGrid:
+    """The grid of automatic splitting: boxes with about ``limit`` refs at most if these are spread evenly.
+
+    Boxes are whole along the last axes, and a power of two along the first one that is cut, so that an array
+    that grows along its first axis keeps its boxes.
+
+    Parameters
+    ----------
+    refs
+        How many refs the array has, or somewhat more.
+    coords
+        Coordinates that no box should have more than ``limit`` of.
+
+    >>> bounded_grid((1000, 1000), 1_000_000).sizes, bounded_grid((1000, 1000), 100_000).is_single
+    ((128, 1000), True)
+    """
+    whole = SplitGrid.uncut(num_chunks)
+    total = volume(whole.whole())
+    refs = min(refs, total)
+    if refs <= limit:
+        return whole
+    room = max(limit * total // refs, total // _MAX_BOXES)
+    while True:
+        grid = SplitGrid(num_chunks, _box_sizes(num_chunks, room))
+        if coords is None or room < 2 or room // 2 < total // _MAX_BOXES or _fullest(grid, coords) <= limit:
+            return grid
+        room //= 2
+
+
+def _box_sizes(num_chunks: tuple[int, ...], room: int) -> tuple[int, ...]:
+    sizes: list[int] = []
+    for count in reversed(num_chunks):
+        size = count if count <= room else 1 << (room.bit_length() - 1)
+        sizes.append(max(size, 1))
+        room = max(room // sizes[-1], 1)
+    return tuple(reversed(sizes))
+
+
+def _fullest(grid: SplitGrid, coords: npt.NDArray[np.uint32]) -> int:
+    """How many coordinates the box with the most of them has."""
+    numbers = grid.box_numbers(coords[contains(grid.whole(), coords)])
+    _, counts = np.unique(numbers, return_counts=True)
+    return int(counts.max(initial=0))
 
 
 def intersection(one: Extents, two: Extents) -> Extents | None:

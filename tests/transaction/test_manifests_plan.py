@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ from icechunk_core.transaction.manifests_plan import (
     uncut_grid,
 )
 from icechunk_core.transaction.split_rules import split_grids
-from icechunk_core.transaction.splitting import SplitGrid
+from icechunk_core.transaction.splitting import SplitGrid, bounded_grid
 from tests.transaction.model import (
     applied,
     array,
@@ -300,3 +302,33 @@ def test_any_split_holds_the_same_refs(data: st.DataObject) -> None:
     for box in [refs.extents() for refs in result.new] + [ref.extents for ref in result.kept]:
         assert len(list(grid.boxes_overlapping(box))) == 1
     assert all(len(refs) for refs in result.new)
+
+
+@given(
+    st.lists(st.integers(1, 3_000), min_size=1, max_size=4),
+    st.integers(1, 10**8),
+    st.integers(4, 5_000),
+)
+def test_automatic_splitting_bounds_manifests(counts: list[int], refs: int, limit: int) -> None:
+    """Boxes of evenly spread refs hold no more than the limit, unless there would be very many boxes."""
+    grid = bounded_grid(tuple(counts), refs, limit=limit)
+    total = math.prod(counts)
+    per_box = math.prod(grid.sizes) * min(refs, total) / total
+    boxes = math.prod(-(-count // size) for count, size in zip(counts, grid.sizes, strict=True))
+    assert per_box <= limit or boxes >= 1_000
+    assert grid.is_single == (min(refs, total) <= limit)
+
+
+def test_automatic_splitting_of_crowded_refs() -> None:
+    """Refs that are close together in a large grid are split, too."""
+    coords = np.stack(np.meshgrid(np.arange(40), np.arange(50)), axis=-1).reshape(-1, 2).astype(np.uint32)
+    grid = bounded_grid((4_000, 50), 2_000, coords, limit=500)
+    _, counts = np.unique(grid.boxes_of(coords), axis=0, return_counts=True)
+    assert counts.max() <= 500
+    assert bounded_grid((4_000, 50), 2_000, limit=500).sizes[0] > grid.sizes[0]
+
+
+def test_boxes_stay_where_an_array_grows() -> None:
+    """An array that is appended to keeps its boxes, so that full manifests are not touched again."""
+    sizes = {bounded_grid((steps, 1_000), steps * 1_000).sizes for steps in range(300, 5_000, 100)}
+    assert sizes == {(128, 1_000)}
