@@ -8,10 +8,10 @@ What it keeps to, and where:
 * Bytes, size, generation, times and metadata of a read come from one answer (`_replies`).
 * Objects are uploaded in one request, with their checksum; very large ones in a resumable upload
   (`_operations`).
-* Requests, which cannot block, go over `aiohttp` (`_lean`), or, when that is switched off, over
-  the Google client's own `requests` session in worker threads (`_session`). Listing, deleting, copying and
-  resumable uploads are Google's client, in threads (`_operations`). Both sign with the same
-  tokens, renewed once however many requests wait for them (`_tokens`).
+* Requests go over `aiohttp`, one session for each event loop (`_lean`, `_loop_sessions`), or, when
+  that is switched off, over a `requests` session in worker threads (`_session`). Copies and resumable
+  uploads are Google's client, on that session (`_operations`). All sign with the same tokens, renewed
+  once however many requests wait for them (`_tokens`).
 * Every failure has one meaning, found in one table (`_errors`), and one policy of repetition: full
   jitter, a limit of tries and a total deadline (`_retry`). A conditional put whose first answer
   got lost is never reported as a lost race.

@@ -13,6 +13,7 @@ import urllib3
 from attrs import frozen
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
+from google.cloud.storage import exceptions as storage
 
 from icechunk_core.contract.errors import (
     InvalidRange,
@@ -212,6 +213,11 @@ _EXCEPTIONS: tuple[tuple[type[Exception], _Cause], ...] = (
     (auth.TransportError, _Cause(Unavailable, "the server that renews credentials cannot be reached")),
     (auth.RefreshError, _Cause(Unauthenticated, _NOT_RENEWED, again=False)),
     (auth.GoogleAuthError, _Cause(Unauthenticated, _NO_CREDENTIALS, again=False)),
+    (
+        storage.DataCorruption,
+        _Cause(Unavailable, "bytes were damaged on their way to {endpoint}", landed=True),
+    ),
+    (storage.InvalidResponse, _CUT),
     (requests.exceptions.SSLError, _UNSAFE),
     (requests.exceptions.ProxyError, _DOWN),
     (requests.exceptions.ConnectTimeout, _CONNECTING_LATE),
@@ -253,7 +259,7 @@ def failed_request(
     about = f"object {key!r}: " if key is not None else ""
     return AttemptFailed(
         cause.error(about + cause.advice.format(endpoint=endpoint), key=key),
-        again=cause.again,
+        again=cause.again or getattr(error, "retryable", False) is True,
         landed=cause.landed,
         connecting=cause.connecting,
     )

@@ -16,12 +16,11 @@ from icechunk_core.contract.errors import Unavailable
 __all__ = [
     "Reply",
     "incomplete",
-    "info_from_json",
-    "json_object",
     "page_of",
     "read_reply",
     "size_from_head",
     "told_by_headers",
+    "told_by_json",
     "version_from_upload",
 ]
 
@@ -46,8 +45,18 @@ def told_by_headers(key: str, reply: Reply, size: int) -> ObjectInfo:
     """The object that the headers of a read describe.
 
     ``size`` is the whole object's.
+
+    Raises
+    ------
+    Unavailable
+        If they do not.
     """
     headers = reply.headers
+    try:
+        modified = parsedate_to_datetime(headers["last-modified"]).replace(tzinfo=UTC)
+        version = Version(headers["x-goog-generation"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise Unavailable(f"object {key!r}: the server's answer does not describe it", key=key) from error
     metadata = {
         name.lower()[len(_METADATA) :]: value
         for name, value in headers.items()
@@ -56,8 +65,8 @@ def told_by_headers(key: str, reply: Reply, size: int) -> ObjectInfo:
     return ObjectInfo(
         key,
         size,
-        Version(headers["x-goog-generation"]),
-        parsedate_to_datetime(headers["last-modified"]).replace(tzinfo=UTC),
+        version,
+        modified,
         metadata,
         headers.get("etag", "").strip('"') or None,
     )
@@ -91,9 +100,18 @@ def read_reply(key: str, byte_range: ByteRange, reply: Reply) -> tuple[bytes, in
     return reply.body[start:end], size
 
 
-def size_from_head(reply: Reply) -> int:
-    """The object's size as stored, from the answer to a HEAD."""
-    return int(reply.headers.get("x-goog-stored-content-length") or reply.headers.get("content-length") or 0)
+def size_from_head(key: str, reply: Reply) -> int:
+    """The object's size as stored, from the answer to a HEAD.
+
+    Raises
+    ------
+    Unavailable
+        If it does not tell.
+    """
+    told = reply.headers.get("x-goog-stored-content-length") or reply.headers.get("content-length") or ""
+    if not told.isdigit():
+        raise Unavailable(f"object {key!r}: the server's answer does not tell its size", key=key)
+    return int(told)
 
 
 def version_from_upload(key: str, body: bytes) -> Version:
@@ -112,8 +130,8 @@ def version_from_upload(key: str, body: bytes) -> Version:
         ) from error
 
 
-def json_object(key: str, body: bytes) -> Mapping[str, Any]:
-    """An entry of the JSON protocol.
+def told_by_json(key: str, body: bytes) -> ObjectInfo:
+    """The object that an entry of the JSON protocol describes.
 
     Raises
     ------
@@ -121,19 +139,13 @@ def json_object(key: str, body: bytes) -> Mapping[str, Any]:
         If it is none.
     """
     try:
-        item = json.loads(body)
-    except ValueError:
-        item = None
-    if not isinstance(item, dict) or "generation" not in item or "updated" not in item:
-        raise Unavailable(f"object {key!r}: the server's answer does not describe it", key=key)
-    return item
+        return _info(key, json.loads(body))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unavailable(f"object {key!r}: the server's answer does not describe it", key=key) from error
 
 
-def info_from_json(key: str, item: Mapping[str, Any]) -> ObjectInfo:
-    """The object that an entry of the JSON protocol describes.
-
-    Times are cut to seconds, which is what the headers of reads tell.
-    """
+def _info(key: str, item: Mapping[str, Any]) -> ObjectInfo:
+    # Times are cut to seconds, which is what the headers of reads tell.
     updated = datetime.fromisoformat(str(item["updated"])).astimezone(UTC).replace(microsecond=0)
     return ObjectInfo(
         key,
@@ -155,7 +167,7 @@ def page_of(body: bytes) -> tuple[list[tuple[str, ObjectInfo]], str | None]:
     """
     try:
         page = json.loads(body)
-        found = [(item["name"], info_from_json(item["name"], item)) for item in page.get("items") or ()]
+        found = [(item["name"], _info(item["name"], item)) for item in page.get("items") or ()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unavailable("the server's answer is not a page of a listing") from error
     return found, page.get("nextPageToken") or None

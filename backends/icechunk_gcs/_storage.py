@@ -40,12 +40,11 @@ from icechunk_gcs._operations import Operations
 from icechunk_gcs._replies import (
     Reply,
     incomplete,
-    info_from_json,
-    json_object,
     page_of,
     read_reply,
     size_from_head,
     told_by_headers,
+    told_by_json,
     version_from_upload,
 )
 from icechunk_gcs._requests import (
@@ -104,7 +103,7 @@ class GcsStorage:
                 raise Unavailable(f"object {key!r}: the bytes that came do not fit their checksum", key=key)
             if incomplete(reply):  # some emulators'
                 about = await self._calls.plain(described, key, 0)
-                info = info_from_json(key, json_object(key, about.body))
+                info = told_by_json(key, about.body)
                 if info.size != whole:
                     raise Unavailable(f"object {key!r} was replaced while it was read", key=key)
                 return data, info
@@ -123,9 +122,9 @@ class GcsStorage:
 
         async def attempt() -> ObjectInfo:
             reply = await self._calls.plain(request, key, 0)
-            if request.method == "HEAD":
-                return told_by_headers(key, reply, size_from_head(reply))
-            return info_from_json(key, json_object(key, reply.body))
+            if self._settings.xml:
+                return told_by_headers(key, reply, size_from_head(key, reply))
+            return told_by_json(key, reply.body)
 
         return await self._found(key, attempt)
 

@@ -6,7 +6,15 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from icechunk_gcs._replies import Reply, page_of, read_reply, told_by_headers, version_from_upload
+from icechunk_gcs._replies import (
+    Reply,
+    page_of,
+    read_reply,
+    size_from_head,
+    told_by_headers,
+    told_by_json,
+    version_from_upload,
+)
 from icechunk_gcs._requests import (
     Request,
     checked_name,
@@ -178,6 +186,42 @@ def test_a_server_may_send_more_than_was_asked_for() -> None:
     assert read_reply("k", Suffix(3), Reply(200, {}, b"abcdef")) == (b"def", 6)
     with pytest.raises(InvalidRange):
         read_reply("k", From(0), Reply(200, {}, b""))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"last-modified": "soon"}, {"x-goog-generation": None}, {"last-modified": None}]
+)
+def test_headers_that_describe_nothing_are_not_believed(changes: dict[str, str | None]) -> None:
+    """A proxy's page with status 200 is no object."""
+    headers = {name: value for name, value in {**_HEADERS, **changes}.items() if value is not None}
+    with pytest.raises(Unavailable):
+        told_by_headers("k", Reply(200, headers, b""), 12)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"<html>",
+        b'{"generation": "1", "updated": "soon"}',
+        b'{"generation": "1", "size": "x"}',
+    ],
+)
+def test_json_that_describes_nothing_is_not_believed(body: bytes) -> None:
+    """Nor is an entry without time or with nonsense in it."""
+    with pytest.raises(Unavailable):
+        told_by_json("k", body)
+
+
+def test_a_head_tells_the_size_as_stored() -> None:
+    """Which is not that of a body that would be unpacked; without either there is no answer."""
+    headers = {"x-goog-stored-content-length": "7", "content-length": "70"}
+    assert size_from_head("k", Reply(200, headers, b"")) == 7
+    assert size_from_head("k", Reply(200, {"content-length": "70"}, b"")) == 70
+    with pytest.raises(Unavailable):
+        size_from_head("k", Reply(200, {}, b""))
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"generation": null}', b"<html>"])
