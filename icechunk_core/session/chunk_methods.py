@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from icechunk_core.drive import blocking
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError
 from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef
-from icechunk_core.session.chunk_reader import ArrayRefs
+from icechunk_core.session.chunk_reader import ArrayRefs, valid_coords
 from icechunk_core.session.paths import absolute_path
 from icechunk_core.transaction.reindex import (
     Transform,
@@ -123,8 +123,9 @@ class ChunkMethods:
     ) -> None:
         """Give the chunks of an array other coordinates. No chunk is read or written anew.
 
-        Only chunks that exist are visited: without ``backward`` a place that would receive an absent
-        chunk keeps what it has. Either everything is done or, after an error, nothing.
+        Only chunks that exist, or that this session deleted, are visited: without ``backward`` a place
+        that would receive another one keeps what it has. Either everything is done or, after an error,
+        nothing.
 
         Parameters
         ----------
@@ -145,7 +146,7 @@ class ChunkMethods:
             If a function fails; its error is the cause.
         """
         path, array = _array_to_change(self._state, array_path)
-        chunks = await _chunks(self._state, path)
+        chunks = await _chunks(self._state, path, array)
         changes = plan_reindex(path, array.num_chunks, chunks, forward, backward)
         self._state.set_refs(array, path, changes)
 
@@ -175,7 +176,7 @@ class ChunkMethods:
                 f"the offset {offset} does not fit {path!r}, which has {len(array.num_chunks)} dimensions",
                 kind=ErrorKind.INVALID_CHUNK_INDEX,
             )
-        chunks = await _chunks(self._state, path)
+        chunks = await _chunks(self._state, path, array)
         self._state.set_refs(array, path, plan_shift(array.num_chunks, chunks, offset))
 
     shift_array = blocking(shift_array_async)
@@ -197,9 +198,15 @@ def _array_to_change(state: SessionState, array_path: str) -> tuple[str, ArrayRe
     return path, array
 
 
-async def _chunks(state: SessionState, path: str) -> dict[tuple[int, ...], ChunkRef]:
-    """All chunks of an array; should manifests overlap, the first one counts, as in reading."""
-    chunks: dict[tuple[int, ...], ChunkRef] = {}
+async def _chunks(state: SessionState, path: str, array: ArrayRefs) -> dict[tuple[int, ...], ChunkRef | None]:
+    """All chunks of an array, and those that the session deleted: they are fill values that have a place.
+
+    Should manifests overlap, the first one counts, as in reading.
+    """
+    own = state.changes.chunk_changes(array.node.id).items()
+    chunks: dict[tuple[int, ...], ChunkRef | None] = {
+        coords: None for coords, ref in own if ref is None and valid_coords(array.num_chunks, coords)
+    }
     async for refs in state.chunk_refs(path):
         for coords, ref in refs.items():
             chunks.setdefault(coords, ref)

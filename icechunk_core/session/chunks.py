@@ -285,16 +285,15 @@ class SessionChunks:
         SessionStateError
             If another thread has changed the array's metadata or removed it meanwhile.
         """
-        if not changes:
-            return
         with self.lock:
             self.check_writable()
             if self.array(path) is not array:
                 raise SessionStateError(
                     f"the array {path!r} was changed meanwhile; nothing was done, try again"
                 )
-            self.changes.set_chunks(array.node.id, changes)
-            self.forget_tries()
+            if changes:
+                self.changes.set_chunks(array.node.id, changes)
+                self.forget_tries()
 
     def absolute_location(self, location: str) -> str:
         """The URL of a virtual location, which may be relative to a container (``vcc://name/key``)."""

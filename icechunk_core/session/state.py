@@ -262,6 +262,8 @@ class SessionState(SessionChunks):
     async def clear(self) -> None:
         """Delete every node."""
         with self.lock:
+            if next(self.changes.nodes("/", self.base.nodes), None) is None:
+                return
             self.check_writable()
             self.changes.clear(self.base.nodes)
             self._changed()

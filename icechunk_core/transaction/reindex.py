@@ -44,7 +44,7 @@ def require_regular_grid(path: str, user_data: bytes) -> None:
 
 
 def plan_shift(
-    num_chunks: Sequence[int], chunks: Mapping[Coords, ChunkRef], offset: Sequence[int]
+    num_chunks: Sequence[int], chunks: Mapping[Coords, ChunkRef | None], offset: Sequence[int]
 ) -> dict[Coords, ChunkRef | None]:
     """The chunk changes of a shift by an offset; ``None`` clears a chunk.
 
@@ -67,15 +67,16 @@ def plan_shift(
 def plan_reindex(
     path: str,
     num_chunks: Sequence[int],
-    chunks: Mapping[Coords, ChunkRef],
+    chunks: Mapping[Coords, ChunkRef | None],
     forward: Transform,
     backward: Transform | None,
 ) -> dict[Coords, ChunkRef | None]:
     """The chunk changes of a reindex; ``None`` clears a chunk.
 
-    Every existing chunk is set again where ``forward`` sends it, or left where it is if that gives
-    ``None``; of several that are sent to one place the last stays. With ``backward``, an existing chunk
-    whose place comes from nowhere (``None``, or a place without chunk) is cleared, unless it is set.
+    Every chunk (``None`` is one of fill values) is set again where ``forward`` sends it, or left where
+    it is if that gives ``None``; of several that are sent to one place the last stays. With
+    ``backward``, a chunk whose place comes from nowhere (``None``, or a place without chunk) is
+    cleared, unless it is set.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def plan_reindex(
             source = _ask(backward, coords, path)
             if source is not None and (len(source) != len(coords) or min(source, default=0) < 0):
                 raise _outside(path, source)
-            if source not in chunks:
+            if source is None or chunks.get(source) is None:
                 cleared[coords] = None
         target = _ask(forward, coords, path)
         if target is None:

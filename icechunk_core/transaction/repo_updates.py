@@ -322,8 +322,8 @@ def create_tag(info: RepoInfo, name: str, snapshot_id: bytes) -> Decision:
         ``feature-flag-disabled``.
     """
     require_online(info)
-    _require_flag(info, "create_tag")
     _require_snapshot(info, snapshot_id)
+    _require_flag(info, "create_tag")
     if name in info.tags:
         raise AlreadyExistsError(
             f"tag {name!r} exists already, at {encode(info.tags[name])}; tags never move",

@@ -11,17 +11,17 @@ from typing import Any
 
 from zarr.core.buffer import default_buffer_prototype
 
-from icechunk_core.assets.pack_config import plain_layout
-
 __all__ = [
     "collect_garbage",
     "contents",
     "enum_name",
     "existing_chunks",
     "feature_flags",
+    "has_moved_nodes",
     "has_new_nodes",
     "is_accepted",
     "is_accepted_of_garbage",
+    "is_accepted_of_moves",
     "is_accepted_when_stranded",
     "same_class",
     "stranded",
@@ -62,13 +62,27 @@ def is_accepted_when_stranded(ours: str | None, theirs: str | None) -> bool:
 
     The peer looks for an array where it did not exist yet, and then has lost the session's changes; or it
     drops without a word what was written to nodes that are gone. Where the first transaction log is
-    missing (spec 1), both refuse.
+    missing (spec 1), ours refuses, and so does the peer unless it remembers histories from before.
     """
     if theirs == "conflicting-path-not-found":
         return ours in ("", "rebase-failed")
-    if theirs == "object-not-found":
-        return ours == "branch-update-conflict"
+    if ours == "branch-update-conflict":
+        return theirs in ("", "object-not-found")
     return ours == "rebase-failed"
+
+
+def is_accepted_of_moves(ours: str | None, theirs: str | None) -> bool:
+    """Whether rebases of a session that moved nodes differ in an accepted way: kinds, "" for success.
+
+    Ours refuses if others have made or deleted nodes where they were moved; the peer then commits a tree
+    in which nodes are lost or have no group.
+    """
+    return ours == "rebase-failed" and theirs == ""
+
+
+def has_moved_nodes(session: Any) -> bool:
+    """Whether a session has moved nodes."""
+    return bool(session.status().moved_nodes)
 
 
 def stranded(repo: Any, session: Any) -> bool:
@@ -99,29 +113,33 @@ def collect_garbage(side: Any, limit: datetime, *, dry_run: bool) -> dict[str, i
         assert counts == {kind: len(names) for kind, names in gone.items()}
         size = sum(before[kind][name] for kind, names in gone.items() for name in names)
         assert summary.bytes_deleted == size
-    if not plain_layout():  # in packs, several chunks are one object
+    if side.packs:  # Several chunks in one object.
         del counts["chunks"]
     return counts
 
 
 def is_accepted_of_garbage(
-    ours: dict[str, int], theirs: dict[str, int], *, dry_run: bool, leftovers: bool, limit_is_now: bool
+    ours: dict[str, int], theirs: dict[str, int], *, dry_run: bool, leftovers: bool
 ) -> bool:
     """Whether the counts of two collections differ in an accepted way: the peer deletes more.
 
-    The peer leaves more behind where a commit is refused by a read-only repository: ours looks before it
-    writes. And the peer deletes manifests of snapshots that are too young to be deleted, if these are in no
-    history (commits that lost a race, what forks start from); ours keeps them. A dry run of the peer's
-    leaves transaction logs out that it would delete: those that snapshots name which would be deleted, too.
+    * Ours writes small chunks late, so that some that are written over never become objects; and after a
+      rebase it goes on with the manifests that it has written.
+    * The peer leaves more behind where a commit is refused by a read-only repository, since ours looks
+      before it writes; and where a session with changes is forked again: ours writes these changes once.
+    * The peer deletes manifests of snapshots that are too young to be deleted, if these are in no history
+      (commits that lost a race, what forks start from); ours keeps them.
+    * A dry run of the peer's leaves transaction logs out that it would delete: those that are named by
+      snapshots that would be deleted, too.
     """
-    history, files = ["snapshots", "transactions"], ["manifests", "chunks"]
-    files = [kind for kind in files if kind in ours]
+    history = ["snapshots", "transactions"]
+    files = [kind for kind in ours if kind not in history]
     if dry_run:
         history.remove("transactions")
     if leftovers:  # What is left then is compared (see `what_is_left`).
         return all(ours[kind] <= theirs[kind] for kind in history)
     return all(ours[kind] == theirs[kind] for kind in history) and all(
-        ours[kind] == theirs[kind] or (not limit_is_now and ours[kind] <= theirs[kind]) for kind in files
+        ours[kind] <= theirs[kind] for kind in files
     )
 
 
@@ -136,12 +154,11 @@ def objects(root: Path) -> dict[str, dict[str, int]]:
 
 
 def what_is_left(side: Any) -> dict[str, Any]:
-    """How many objects of each kind there are, and the sizes of chunks if these have objects of their own."""
+    """How many objects of each kind there are; of chunks, without packs, their sizes."""
     found = objects(side.root)
-    if not plain_layout():
-        del found["chunks"]
-        return {kind: len(names) for kind, names in found.items()}
-    return {kind: len(names) for kind, names in found.items()} | {"sizes": sorted(found["chunks"].values())}
+    chunks = found.pop("chunks")
+    sizes = [] if side.packs else sorted(chunks.values())
+    return {"sizes": sizes, **{kind: len(names) for kind, names in found.items()}}
 
 
 def has_new_nodes(session: Any) -> bool:

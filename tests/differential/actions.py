@@ -20,7 +20,8 @@ Action = Callable[..., Any]
 ARRAYS = ("a", "g/a", "b")
 GROUPS = ("g", "g/h", "x y")
 NODES = (*ARRAYS, *GROUPS)
-array_paths, group_paths, node_paths = (st.sampled_from(paths) for paths in (ARRAYS, GROUPS, NODES))
+array_paths = st.sampled_from(["a", "a", "g/a", "g/a", "b"])
+node_paths = st.sampled_from(NODES)
 small = st.integers(0, 3)
 shapes = st.sampled_from([(4,), (6,), (1,), (3, 4), (2, 2), (4, 2), ()])
 attributes = st.dictionaries(st.sampled_from(["k", "ключ"]), st.none() | st.integers(0, 3), max_size=2)
@@ -89,8 +90,25 @@ def delete_node(side: Side, session: Any, path: str) -> None:
     del zarr.open_group(session.store, path=parent, mode="r+")[name]
 
 
+def is_node(session: Any, path: str) -> bool:
+    """Whether there is a node."""
+    try:
+        session.get_node_id("/" + path)
+    except KeyError:
+        return False
+    return True
+
+
 def delete_folder(side: Side, session: Any, path: str) -> None:
-    """Delete a folder of the store."""
+    """Delete a folder of the store; below a group or array, or where there is nothing at all.
+
+    Without a group the peer deletes nothing of what is below.
+    """
+    node = path.removesuffix("/c")
+    if not is_node(session, node) and any(
+        is_node(session, below) for below in NODES if below.startswith(node)
+    ):
+        return
     asyncio.run(session.store.delete_dir(path))
 
 
@@ -173,7 +191,7 @@ DRAWN: list[tuple[Action, tuple[st.SearchStrategy[Any], ...]]] = [
     (virtual, (array_paths, coords, small)),
     (resize, (array_paths, shapes)),
     (delete_node, (node_paths,)),
-    (delete_folder, (st.sampled_from([*NODES, "", "g/a/c", "nothing"]),)),
+    (delete_folder, (st.sampled_from([*NODES, "g/a/c", "nothing"]),)),
     (clear, ()),
     (move, (node_paths, places)),
     (move, (node_paths, places)),

@@ -7,6 +7,7 @@ in each run with the same seed, and prints the first one of each batch that show
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import io
 import multiprocessing
 import os
@@ -22,10 +23,14 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.reporting import with_reporter
 from hypothesis.stateful import run_state_machine_as_test
 
+from icechunk_core.assets.pack_config import PLAIN_LAYOUT_VARIABLE
+
 __all__ = ["Batch", "run_batch", "search"]
 
 STEPS = 40
 SIZE = 25
+TIMEOUT = 300
+"""Seconds until a batch is given up, with a traceback: the peer may hang."""
 SETTINGS = settings(
     # A failure is reported as found: making these programs smaller takes minutes.
     phases=[Phase.generate],
@@ -58,7 +63,8 @@ def run_batch(number: int, programs: int) -> Batch:
     class Machine(DifferentialMachine):
         """Seeded by itself."""
 
-    lines: list[str] = []
+    faulthandler.dump_traceback_later(TIMEOUT, exit=True)
+    lines: list[object] = []
     try:
         with redirect_stdout(io.StringIO()), with_reporter(lines.append):
             run_state_machine_as_test(
@@ -68,7 +74,9 @@ def run_batch(number: int, programs: int) -> Batch:
         if isinstance(error, KeyboardInterrupt):
             raise
         text = "".join(traceback.format_exception(error, limit=-6))
-        return Batch(number, programs, "\n".join([*lines, text]))
+        return Batch(number, programs, "\n".join([*map(str, lines), text]))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return Batch(number, programs)
 
 
@@ -89,6 +97,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
+    os.environ[PLAIN_LAYOUT_VARIABLE] = "1"
     done = differences = 0
     for batch in search(options.programs, options.seed, options.jobs):
         done += batch.programs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field
+from zarr.core.sync import sync
 
 from tests.differential.accepted import enum_name, is_accepted, same_class
 from tests.interop.implementations import OURS, create, open_repo
@@ -32,6 +34,7 @@ class Side:
     repo: Any = None
     sessions: dict[int, Any] = field(factory=dict)
     forks: dict[int, Any] = field(factory=dict)
+    packs: bool = False
     ids: list[str] = field(factory=lambda: [INITIAL])
     names: dict[str, str] = field(factory=lambda: {INITIAL: "s0"})
 
@@ -40,9 +43,13 @@ class Side:
         """Where this side's repository is."""
         return self.folder / "repo"
 
-    def create(self, spec_version: int, split: bool) -> None:
-        """The repository: inline chunks up to 12 bytes, a virtual container, split manifests or not."""
+    def create(self, spec_version: int, split: bool, packs: bool) -> None:
+        """The repository: inline chunks up to 12 bytes, a virtual container, split manifests or not.
+
+        Only ours has packs.
+        """
         ic = self.ic
+        self.packs = packs
         config = ic.RepositoryConfig.default()
         config.inline_chunk_threshold_bytes = THRESHOLD
         store = ic.ObjectStoreConfig.LocalFileSystem(str(self.file.parent))
@@ -53,11 +60,13 @@ class Side:
         create(ic, self.root, spec_version=spec_version, config=config).save_config()
         self.repo = self.open(self.root)
 
-    def open(self, root: Path) -> Any:
+    def open(self, root: Path, **options: Any) -> Any:
         """A repository, with access to the virtual chunks."""
         prefix = f"file://{self.file.parent}/"
-        access = {prefix: self.ic.Credentials.LocalFileSystemAccess()}
-        return open_repo(self.ic, root, authorize_virtual_chunk_access=self.ic.containers_credentials(access))
+        access = self.ic.containers_credentials({prefix: self.ic.Credentials.LocalFileSystemAccess()})
+        if self.ic is OURS:
+            options["packs"] = self.packs
+        return open_repo(self.ic, root, authorize_virtual_chunk_access=access, **options)
 
 
 @define
@@ -136,7 +145,18 @@ class Pair:
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
+            settle()
             return Failure(error, kind_of(error), details(error, side))
+
+
+def settle() -> None:
+    """Wait for what zarr began beside that which failed: the peer's blocking calls may hang else."""
+
+    async def wait() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+
+    sync(wait())
 
 
 def is_same(ours: Any, theirs: Any) -> bool:

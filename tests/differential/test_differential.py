@@ -8,22 +8,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from icechunk_core.assets.pack_config import PLAIN_LAYOUT_VARIABLE
 from tests.differential.machine import DifferentialMachine
+from tests.differential.search import search
 from tests.interop.implementations import load_peer
 
-# A failure is reported as found: making these programs smaller takes minutes.
-# The quick test always runs the same programs; the long one others each time.
 QUICK = settings(
-    phases=[Phase.reuse, Phase.generate],
+    phases=[Phase.generate],
     max_examples=10,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-PROGRAMS = int(os.environ.get("DIFFERENTIAL_PROGRAMS", "0"))
-LONG = settings(QUICK, derandomize=False, max_examples=max(1, PROGRAMS), stateful_step_count=40)
+PROGRAMS = int(os.environ.get("DIFFERENTIAL_PROGRAMS", "300"))
+SEED = int(os.environ.get("DIFFERENTIAL_SEED", "1"))
 
 
 def test_both_do_the_same() -> None:
@@ -32,19 +30,9 @@ def test_both_do_the_same() -> None:
     run_state_machine_as_test(DifferentialMachine, settings=QUICK)
 
 
-def test_packs_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same with chunks in packs: how they are stored is not seen in data, histories, logs or errors."""
-    load_peer()
-    monkeypatch.delenv(PLAIN_LAYOUT_VARIABLE)
-    run_state_machine_as_test(DifferentialMachine, settings=settings(QUICK, max_examples=5))
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not PROGRAMS,
-    reason="a search for differences, by hand: set DIFFERENTIAL_PROGRAMS to a number of programs",
-)
 def test_both_do_the_same_at_length() -> None:
-    """The same with many more and longer programs."""
+    """The same with 300 programs of 40 steps; more and others as two environment variables say."""
     load_peer()
-    run_state_machine_as_test(DifferentialMachine, settings=LONG)
+    for batch in search(PROGRAMS, SEED, jobs=os.cpu_count() or 1):
+        assert not batch.found, f"seed {batch.seed}\n{batch.found}"
