@@ -354,15 +354,17 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
 
     async def list(self) -> AsyncIterator[str]:
         """All keys."""
-        async with aclosing(listing.keys_under(self._session, "")) as keys:
-            async for key in keys:
-                yield key
+        async with aclosing(listing.keys_under(self._session, "")) as batches:
+            async for keys in batches:
+                for key in keys:
+                    yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """All keys that begin with a prefix."""
-        async with aclosing(listing.keys_with_prefix(self._session, prefix)) as keys:
-            async for key in keys:
-                yield key
+        async with aclosing(listing.keys_with_prefix(self._session, prefix)) as batches:
+            async for keys in batches:
+                for key in keys:
+                    yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Names of keys and directories directly in a directory."""

@@ -27,30 +27,32 @@ if TYPE_CHECKING:
 
 __all__ = ["delete_under", "has_keys", "keys_under", "keys_with_prefix", "names_in", "size_under"]
 
+# Keys are made so many at a time: who stops early has not paid for all, who goes on pays little for each.
+_KEYS_AT_ONCE = 4096
 
-async def keys_under(session: StoreSession, directory: str) -> AsyncGenerator[str, None]:
-    """All keys in a directory and below it."""
+
+async def keys_under(session: StoreSession, directory: str) -> AsyncGenerator[list[str], None]:
+    """All keys in a directory and below it, in batches."""
     async for node in session.nodes(node_path(directory)):
-        yield metadata_key(node.path)
+        yield [metadata_key(node.path)]
         if node.is_array:
-            async with aclosing(_chunk_keys(session, node.path, ())) as keys:
-                async for key in keys:
-                    yield key
+            async with aclosing(_chunk_keys(session, node.path, ())) as batches:
+                async for keys in batches:
+                    yield keys
     held = await _chunks_held(session, directory)
     if held is not None:
-        async with aclosing(_chunk_keys(session, *held)) as keys:
-            async for key in keys:
-                yield key
+        async with aclosing(_chunk_keys(session, *held)) as batches:
+            async for keys in batches:
+                yield keys
 
 
-async def keys_with_prefix(session: StoreSession, prefix: str) -> AsyncGenerator[str, None]:
-    """All keys that begin with ``prefix`` as a string; ``"a"`` matches ``"ab/zarr.json"`` too."""
+async def keys_with_prefix(session: StoreSession, prefix: str) -> AsyncGenerator[list[str], None]:
+    """All keys that begin with ``prefix`` as a string, in batches; ``"a"`` matches ``"ab/zarr.json"`` too."""
     directory, _, _ = prefix.rpartition("/")
     start = prefix.lstrip("/")
-    async with aclosing(keys_under(session, normalize_directory(directory))) as keys:
-        async for key in keys:
-            if key.startswith(start):
-                yield key
+    async with aclosing(keys_under(session, normalize_directory(directory))) as batches:
+        async for keys in batches:
+            yield [key for key in keys if key.startswith(start)]
 
 
 async def names_in(session: StoreSession, directory: str) -> AsyncGenerator[str, None]:
@@ -85,9 +87,10 @@ async def names_in(session: StoreSession, directory: str) -> AsyncGenerator[str,
 
 async def has_keys(session: StoreSession, directory: str) -> bool:
     """Whether there is any key in a directory or below it."""
-    async with aclosing(keys_under(session, directory)) as keys:
-        async for _ in keys:
-            return True
+    async with aclosing(keys_under(session, directory)) as batches:
+        async for keys in batches:
+            if keys:
+                return True
     return False
 
 
@@ -146,11 +149,13 @@ def _rows(batch: ChunkBatch) -> list[Coords]:
     return [tuple(row) for row in rows]
 
 
-async def _chunk_keys(session: StoreSession, path: str, prefix: Coords) -> AsyncGenerator[str, None]:
-    start = chunk_key(path, ())
+async def _chunk_keys(session: StoreSession, path: str, prefix: Coords) -> AsyncGenerator[list[str], None]:
+    start = chunk_key(path, ()).replace("%", "%%")
     async for batch in session.chunk_coords(path, prefix):
-        for row in _rows(batch):
-            yield "/".join([start, *map(str, row)])
+        for first in range(0, len(batch), _KEYS_AT_ONCE):
+            rows = _rows(batch[first : first + _KEYS_AT_ONCE])
+            form = start + "/%d" * len(rows[0])
+            yield [form % row for row in rows]
 
 
 async def _has_chunks(session: StoreSession, path: str, prefix: Coords) -> bool:
