@@ -11,7 +11,8 @@ from icechunk_core.assets.manager import AssetManager
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.clock import Clock, SystemClock
-from icechunk_core.contract import AtomicityScope, Storage
+from icechunk_core.contract import Storage
+from icechunk_core.contract.wrappers import for_single_writer
 from icechunk_core.drive import pause
 from icechunk_core.errors import (
     AlreadyExistsError,
@@ -39,6 +40,7 @@ __all__ = [
     "create_context",
     "decode_config",
     "encode_config",
+    "fit_for_commits",
     "open_context",
     "open_or_create_context",
     "reopened",
@@ -63,10 +65,35 @@ def decode_config(document: bytes | None, spec_version: int) -> RepositoryConfig
     return decode_config_yaml(document, name="config.yaml")
 
 
+def fit_for_commits(storage: Storage, *, require_commit_safety: bool) -> Storage:
+    """The storage, if it keeps two writers apart; if that is not required, with a stand-in for it.
+
+    Raises
+    ------
+    InvalidInputError
+        If it does not, and that is required.
+    """
+    if require_commit_safety:
+        check_commit_safety(storage)
+        return storage
+    able = storage.capabilities
+    if able.read_only or (able.create and able.update):
+        return storage
+    return for_single_writer(storage, create=not able.create, update=not able.update)
+
+
+def _as_configured(storage: Storage, config: RepositoryConfig) -> Storage:
+    """Without the conditional puts that the configuration says not to use."""
+    settings = config.storage
+    create = settings is not None and settings.unsafe_use_conditional_create is False
+    update = settings is not None and settings.unsafe_use_conditional_update is False
+    return for_single_writer(storage, create=create, update=update) if create or update else storage
+
+
 def check_commit_safety(storage: Storage) -> None:
     """Refuse storages that cannot keep two writers apart."""
     able = storage.capabilities
-    if able.read_only or (able.create and able.update and able.atomicity > AtomicityScope.NONE):
+    if able.read_only or able.commit_safe:
         return
     raise InvalidInputError(
         f"storage {storage!r} does not declare conditional create and update, so two writers could "
@@ -94,6 +121,7 @@ async def create_context(
         )
     clock, ids = clock or SystemClock(), ids or SystemIds()
     effective = RepositoryConfig.default().merge(config) if config is not None else RepositoryConfig.default()
+    storage = _as_configured(storage, effective)
     assets = AssetManager(storage, EngineSettings.from_config(effective), spec_version)
     document = None if config is None else encode_config(config, spec_version)
     await create_repository_files(
@@ -131,7 +159,13 @@ async def open_context(
 
     def context_with(config: RepositoryConfig) -> RepositoryContext:
         return RepositoryContext(
-            storage, config, found.spec_version, authorized=authorized, clock=clock, ids=ids, packs=packs
+            _as_configured(storage, config),
+            config,
+            found.spec_version,
+            authorized=authorized,
+            clock=clock,
+            ids=ids,
+            packs=packs,
         )
 
     if found.state is not None:

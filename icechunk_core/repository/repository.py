@@ -91,7 +91,8 @@ class Repository(
         attribution
             Labels for the requests that are made to a server.
         require_commit_safety
-            Refuse storages without conditional writes.
+            Refuse storages without conditional writes. Otherwise commits look first and then
+            write, which is safe only while there is one writer.
         packs
             How small chunks are packed, by default as `PackConfig` says; ``False`` switches packs off.
             Not stored: it holds for what is written through this object.
@@ -103,8 +104,7 @@ class Repository(
         """
         warn_about_missing_credentials(authorize_virtual_chunk_access)
         opened = requesting_as(as_storage(storage), attribution)
-        if require_commit_safety:
-            opening.check_commit_safety(opened)
+        opened = opening.fit_for_commits(opened, require_commit_safety=require_commit_safety)
         version = int(spec_version) if spec_version is not None else int(SpecVersion.current())
         return cls(
             await opening.create_context(
@@ -147,8 +147,7 @@ class Repository(
         """
         warn_about_missing_credentials(authorize_virtual_chunk_access)
         opened = requesting_as(as_storage(storage), attribution)
-        if require_commit_safety:
-            opening.check_commit_safety(opened)
+        opened = opening.fit_for_commits(opened, require_commit_safety=require_commit_safety)
         context = await opening.open_context(opened, config, authorize_virtual_chunk_access, packs=packs)
         return cls(context, attribution)
 
@@ -170,8 +169,7 @@ class Repository(
         """Open the repository or create it; several processes may do so at once."""
         warn_about_missing_credentials(authorize_virtual_chunk_access)
         opened = requesting_as(as_storage(storage), attribution)
-        if require_commit_safety:
-            opening.check_commit_safety(opened)
+        opened = opening.fit_for_commits(opened, require_commit_safety=require_commit_safety)
         version = int(create_version) if create_version is not None else int(SpecVersion.current())
         return cls(
             await opening.open_or_create_context(

@@ -1,10 +1,12 @@
-"""Decorators of a storage: repeat its calls, bound and count them, slow it down, make it fail on purpose."""
+"""Decorators of a storage: repeat its calls, bound and count them, slow it down, make it fail on purpose,
+stand in for what it lacks."""
 
 from icechunk_core.contract.wrappers.concurrency import with_concurrency_limit
 from icechunk_core.contract.wrappers.faults import Call, Fault, FaultLog, with_faults
 from icechunk_core.contract.wrappers.latency import with_latency
 from icechunk_core.contract.wrappers.metrics import StorageMetrics, with_metrics
 from icechunk_core.contract.wrappers.retries import RetryPolicy, with_retries
+from icechunk_core.contract.wrappers.single_writer import for_single_writer
 
 __all__ = [
     "Call",
@@ -12,6 +14,7 @@ __all__ = [
     "FaultLog",
     "RetryPolicy",
     "StorageMetrics",
+    "for_single_writer",
     "with_concurrency_limit",
     "with_faults",
     "with_latency",
