@@ -13,6 +13,8 @@ import contextlib
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -20,7 +22,7 @@ from icechunk_azure._config import AzureConfig
 from icechunk_azure._identity import Identity
 from icechunk_azure._wire import Wire
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["Connection", "Connections", "environment_proxy"]
 
 MakeWire = Callable[[aiohttp.ClientSession, Identity], Wire]
 
@@ -93,7 +95,6 @@ class Connections:
                 total=None, sock_connect=config.connect_timeout, sock_read=config.read_timeout
             ),
             auto_decompress=False,
-            trust_env=True,
             headers={"User-Agent": config.user_agent} if config.user_agent else None,
         )
         connection = Connection(loop, session)
@@ -107,6 +108,19 @@ class Connections:
         self._open = {}
         self._pid = os.getpid()
         self._finalizer = weakref.finalize(self, _close_all, self._open, self._pid)
+
+
+def environment_proxy(endpoint: str) -> str | None:
+    """The proxy that the environment names for an endpoint (``HTTPS_PROXY``, ``NO_PROXY`` and so on).
+
+    Asked once: the HTTP client would read the environment, and a file with passwords, for every
+    request, which costs more than the rest of the request.
+    """
+    parts = urlsplit(endpoint)
+    if parts.hostname is None or proxy_bypass(parts.hostname):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 async def _lifetime(open: dict[int, Connection], connection: Connection) -> AsyncGenerator[None, None]:

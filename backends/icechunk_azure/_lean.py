@@ -47,11 +47,13 @@ class LeanWire:
         explain: Explainer,
         clock: Clock,
         sdk: Wire,
+        proxy: str | None,
     ) -> None:
         self._session = session
         self._explain = explain
         self._clock = clock
         self._sdk = sdk
+        self._proxy = proxy
         self._base = f"{location.endpoint}/{quote(location.container, safe='')}/"
         self._path = urlsplit(self._base).path
         self._signer = Signer(identity.account, identity.key) if isinstance(identity, SharedKey) else None
@@ -162,6 +164,7 @@ class LeanWire:
             headers=headers,
             data=body,
             skip_auto_headers=_SKIPPED,
+            proxy=self._proxy,
             allow_redirects=False,
         )
 

@@ -82,6 +82,7 @@ class SdkWire:
         identity: Identity,
         explain: Explainer,
         clock: Clock,
+        proxy: str | None,
     ) -> None:
         self._location = location
         self._identity = identity
@@ -99,6 +100,7 @@ class SdkWire:
             ),
             api_version=API_VERSION,
             user_agent=config.user_agent,
+            proxies={"http": proxy, "https": proxy} if proxy else None,
             retry_total=0,
             # Each call is one request; what is large is divided above.
             max_single_get_size=_WHOLE,

@@ -12,7 +12,7 @@ import aiohttp
 from attrs import evolve
 
 from icechunk_azure._config import AzureConfig
-from icechunk_azure._connections import Connections
+from icechunk_azure._connections import Connections, environment_proxy
 from icechunk_azure._deleting import delete_all
 from icechunk_azure._errors import Explainer
 from icechunk_azure._identity import Identity, Source, secrets_of
@@ -223,10 +223,11 @@ class AzureStorage:
         explain = Explainer(
             str(self._location), self._location.host, self._way, secrets_of(identity), self._clock
         )
-        sdk = SdkWire(self._location, self._config, session, identity, explain, self._clock)
+        proxy = environment_proxy(self._location.endpoint)
+        sdk = SdkWire(self._location, self._config, session, identity, explain, self._clock, proxy)
         if not self._config.lean:
             return sdk
-        return LeanWire(self._location, session, identity, explain, self._clock, sdk)
+        return LeanWire(self._location, session, identity, explain, self._clock, sdk, proxy)
 
     # --- states
 
