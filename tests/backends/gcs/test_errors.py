@@ -31,6 +31,8 @@ from tests.backends.gcs.scripted import Answer, Asked, ScriptedServer, json_erro
 
 SECRET = "ya29.a-token-to-keep"
 Open = Callable[..., Storage]
+_LATER = {"retry-after": "500"}
+"""Longer than the deadline, so that it is not waited for."""
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ Open = Callable[..., Storage]
             PermissionDenied,
             "storage.objects.get",
         ),
-        (json_error(403, "slow", "rateLimitExceeded"), RateLimited, "slow down"),
+        (json_error(403, "slow", "rateLimitExceeded", **_LATER), RateLimited, "slow down"),
         (
             json_error(400, "Bucket is requester pays bucket but no user project"),
             PermissionDenied,
@@ -54,7 +56,7 @@ Open = Callable[..., Storage]
         (Answer(404, {}, b"<Error><Code>NoSuchKey</Code></Error>"), NotFound, "'k'"),
         (Answer(416), InvalidRange, "past"),
         (Answer(408), Timeout, "too long"),
-        (Answer(429), RateLimited, "slow down"),
+        (Answer(429, _LATER), RateLimited, "slow down"),
         (Answer(500), Unavailable, "500"),
         (Answer(501), Unsupported, "operation"),
         (Answer(503), Unavailable, "overloaded"),
@@ -69,7 +71,7 @@ async def test_answers_that_tell_of_a_failure(
 ) -> None:
     """The class is the one that the status or its reason calls for, the server's words are in it."""
     server.answers(answer)
-    storage = open_gcs(deadline=0.4)
+    storage = open_gcs()
     with pytest.raises(error, match=text) as raised:
         await storage.get_range("k")
     assert type(raised.value) is error
