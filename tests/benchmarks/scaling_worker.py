@@ -105,12 +105,15 @@ def _set(store: Any, key: str, data: bytes) -> None:
 def history(module: Any, folder: Path, *lengths: int) -> dict[str, float]:
     """Session, attribute change and commit after so many commits, in memory."""
     repo = module.Repository.create(module.in_memory_storage())
+    session = repo.writable_session("main")
+    zarr.create_group(session.store)
+    session.commit("a group")
     found: dict[str, float] = {}
-    done = 0
+    done = 1
 
     def once() -> None:
         session = repo.writable_session("main")
-        _set(session.store, "zarr.json", _GROUP % done)
+        zarr.open_group(session.store, mode="r+").attrs["at"] = done
         session.commit("next")
 
     for length in lengths:
