@@ -12,7 +12,7 @@ from icechunk_core.contract import Capabilities
 
 # As small as the mistakes of the gallery allow: parts of 4 MiB, pages of 1,000.
 GALLERY_BUDGET = Budget(
-    "gallery", (4 << 20) + 5000, 1_005, 4, 3, 18, 8, timeout=20.0, patience=0.3, programs=2, commits=2
+    "gallery", (4 << 20) + 5000, 1_005, 4, 3, 18, 8, timeout=15.0, patience=0.3, programs=2, commits=2
 )
 
 

@@ -27,13 +27,13 @@ def test_every_server_has_a_report() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_reports_are_of_this_suite(name: str) -> None:
-    """A report has a result for every check that there is; run the suite again when there are more."""
+    """A report has a result for every check; where one is missing, run the suite on the server again."""
     report = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     assert [each["id"] for each in report["checks"]] == [check.id for check in all_checks()]
 
 
 def test_levels() -> None:
-    """The servers that keep their promises are Commit-safe at least, those that are known not to are below."""
+    """Servers that keep their promises are Commit-safe at least, those that are known not to are below."""
     levels = {server.name: server.report["level"] for server in read_servers(FOLDER)}
     assert {levels[name] for name in COMMIT_SAFE} <= {"Commit-safe", "Production"}
     assert {levels[name] for name in BROKEN} <= {"None", "Read", "Single-writer"}

@@ -109,7 +109,7 @@ class ErrorsAreDenials(HttpReference):
 
 @broken(
     "lets-socket-errors-through",
-    "G01 G04 G05 G06 G07 G08 G09 G10 G11 G13 G14 G15 H01 H02 H03 H04 H05 H12 H13",
+    "G01 G04 G05 G06 G07 G08 G09 G10 G11 G13 G14 G15 H01 H02 H03 H04 H05 H12 H13 M05",
 )
 class LetsSocketErrorsThrough(HttpReference):
     """Raises what the socket raised."""

@@ -47,6 +47,20 @@ class VersionOfThePut(ReferenceStorage):
         super().admit(key, condition)
 
 
+@broken(
+    "swallowed-etag",
+    "A02 A11 A13 A18 B09 B10 D09 E01 E03 E04 E07 E09 E10 F01 F02 F03 F05 F06 F07 G01 G02 G03 G04 G05 G10 I08",
+)
+class SwallowedEtag(ReferenceStorage):
+    """Does not get the version of a put out of the answer, and returns an empty one."""
+
+    async def write(
+        self, key: str, data: bytes, condition: Condition, metadata: Mapping[str, str]
+    ) -> Version:
+        await super().write(key, data, condition, metadata)
+        return Version("")
+
+
 @broken("create-never-works", "E01")
 class CreateNeverWorks(ReferenceStorage):
     """Takes a key that was deleted for one that exists."""

@@ -72,14 +72,14 @@ class LazyConfig(SharedConfig):
     PLACE: ClassVar[type[SharedPlace]] = LazyPlace
 
 
-@broken("acknowledges-early", "")
+@broken("acknowledges-early", "K01")
 class AcknowledgesEarly(SharedStorage):
     """Acknowledges a put when it is in a buffer of this process."""
 
     CONFIG: ClassVar[type[ReferenceConfig]] = LazyConfig
 
 
-@broken("lock-outlives-its-holder", "")
+@broken("lock-outlives-its-holder", "K02")
 class LockOutlivesItsHolder(SharedStorage):
     """Guards updates by a file that stays behind when its maker is killed."""
 
@@ -118,7 +118,7 @@ class SyncsFolders(ReferenceStorage):
         await self.enter(*keys)
 
 
-@broken("sync-needs-bytes", "")
+@broken("sync-needs-bytes", "K03")
 class SyncNeedsBytes(SyncsFolders):
     """Fails to sync an empty object."""
 
@@ -161,7 +161,7 @@ class FlappingConfig(SharedConfig):
     PLACE: ClassVar[type[SharedPlace]] = FlappingPlace
 
 
-@broken("goes-back-between-processes", "")
+@broken("goes-back-between-processes", "F14")
 class GoesBackBetweenProcesses(SharedStorage):
     """Other processes see the new object, then the old one, then the new one again."""
 
@@ -176,7 +176,7 @@ class GoesBackBetweenProcesses(SharedStorage):
             return super().store(key, data, metadata)
 
 
-@broken("goes-back", "")
+@broken("goes-back", "F13")
 class GoesBack(ReferenceStorage):
     """Of the readers of an object that is being replaced the first sees the new one, the next the old one."""
 
@@ -205,7 +205,7 @@ class GoesBack(ReferenceStorage):
         return there
 
 
-@broken("metadata-follows", "")
+@broken("metadata-follows", "F15")
 class MetadataFollows(ReferenceStorage):
     """Shows an object before its metadata."""
 
@@ -219,7 +219,7 @@ class MetadataFollows(ReferenceStorage):
         return version
 
 
-@broken("ranges-of-updated-objects", "")
+@broken("ranges-of-updated-objects", "L01")
 class RangesOfUpdatedObjects(ReferenceStorage):
     """Cuts a range of an object that was ever updated conditionally one byte late."""
 
@@ -239,7 +239,7 @@ class RangesOfUpdatedObjects(ReferenceStorage):
 # --- under a repository ------------------------------------------------------------
 
 
-@broken("keeps-one-sibling", "")
+@broken("keeps-one-sibling", "M01 M02 M03 M04 M06 M07")
 class KeepsOneSibling(ReferenceStorage):
     """Drops the snapshots beside the one that is written."""
 
@@ -252,7 +252,7 @@ class KeepsOneSibling(ReferenceStorage):
         return super().store(key, data, metadata)
 
 
-@broken("misreads-packs", "")
+@broken("misreads-packs", "M08")
 class MisreadsPacks(ReferenceStorage):
     """Cuts ranges of a chunk object one byte late."""
 

@@ -203,7 +203,7 @@ class SecretInTransportErrors(HttpReference):
             raise type(error)(f"{error.message} (key {self.config.secret})") from error
 
 
-@broken("shares-its-last-answer", "")
+@broken("shares-its-last-answer", "H14")
 class SharesItsLastAnswer(HttpReference):
     """Gives the last answer again when a read fails."""
 
@@ -262,7 +262,7 @@ class HeadBeforeDelete(HttpReference):
         return await super().delete(keys)
 
 
-@broken("many-small-reads", "")
+@broken("many-small-reads", "L05")
 class ManySmallReads(HttpReference):
     """Reads large objects in small pieces."""
 
@@ -273,6 +273,6 @@ class ManySmallReads(HttpReference):
         if byte_range is not None:
             return await super().get_range(key, byte_range, if_version)
         first, info = await super().get_range(key, None, if_version)
-        for start in range(1 << 20, info.size, 1 << 20):
+        for start in range(1 << 19, info.size, 1 << 19):
             await super().get_range(key, Range(start, start + 1), info.version)
         return first, info

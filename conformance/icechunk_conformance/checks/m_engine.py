@@ -165,10 +165,14 @@ async def commits_under_faults(target: Target) -> None:
     await engine.create(clean)
     chance = Chance(fresh_seed())
 
+    moments = [Moment.ANSWER_LOST, Moment.REQUEST_LOST, Moment.ANSWER_IS_ERROR]
+    # The first requests are struck, each way at least once, and a third or so of the others.
+    first = list(range(target.budget.threads))
+
     def pick() -> Moment | None:
-        if chance.uniform() < 0.7:
-            return None
-        return chance.choice([Moment.ANSWER_LOST, Moment.REQUEST_LOST, Moment.ANSWER_IS_ERROR])
+        if first:
+            return moments[first.pop() % len(moments)]
+        return chance.choice(moments) if chance.uniform() < 0.3 else None
 
     async def write(writer: int) -> list[tuple[str, str]]:
         faulty = await target.faulty()
