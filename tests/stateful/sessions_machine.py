@@ -210,13 +210,14 @@ class SessionsMachine(RuleBasedStateMachine):
         node = writer.tree[path]
         assert node.chunks is not None
         if written:
-            value = b"%d" % next(self.serial) * (9 if large else 1)
+            # Large ones are not inlined.
+            value = b"%d" % next(self.serial) * (600 if large else 1)
             put(writer.session, {f"{path}/c/{coord}": value})
             node.chunks[coord] = value
         else:
             delete(writer.session, [f"{path}/c/{coord}"])
-            if node.chunks.pop(coord, None) is None:
-                return
+            # A change also where there is no chunk: fill values are wanted there.
+            node.chunks.pop(coord, None)
         writer.changes.chunks.setdefault(node.identity, set()).add(coord)
 
     def delete_node(self, writer: Writer, path: str) -> None:
