@@ -13,12 +13,11 @@ WRITERS = 8
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lean", ["true", "false"])
-def test_eight_processes_lose_no_commit(azurite: AzureServer, lean: str) -> None:
+def test_eight_processes_lose_no_commit(azurite: AzureServer) -> None:
     """8 processes with 10 commits each, rebasing: 80 acknowledged, 80 in the history, 80 values."""
     url = (
         f"az://{azurite.new_bucket()}/repo?account={azurite.account}&endpoint_url={azurite.endpoint}"
-        f"&access_key={quote(azurite.account_key, safe='')}&lean={lean}"
+        f"&access_key={quote(azurite.account_key, safe='')}"
     )
     committers.prepare(url, WRITERS, 10)
     processes = [committers.start(url, writer, 10) for writer in range(WRITERS)]
