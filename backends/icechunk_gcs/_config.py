@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import Factory, field, fields, frozen
 
 from icechunk_core.contract.credentials import AnyGcsCredential
 from icechunk_core.contract.keys import check_key
@@ -68,7 +68,7 @@ def _positive(instance: object, attribute: Any, value: float) -> None:
         raise StorageConfigError(f"the option {attribute.name!r} must be greater than 0, not {value!r}")
 
 
-@frozen
+@frozen(repr=False)
 class GcsConfig:
     """Which bucket to open, and how.
 
@@ -153,3 +153,10 @@ class GcsConfig:
     reads: str = field(default="auto", converter=_reads)
     lean: bool = True
     read_only: bool = False
+
+    def __repr__(self) -> str:
+        # It stands in every message about a repository: what is as usual is left out.
+        shown = [each for each in fields(GcsConfig) if each.repr]
+        usual = {each.name: None if isinstance(each.default, Factory) else each.default for each in shown}
+        said = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
+        return f"GcsConfig({', '.join(f'{name}={value!r}' for name, value in said.items())})"

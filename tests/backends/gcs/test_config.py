@@ -139,6 +139,12 @@ def test_a_canned_acl_among_the_headers_becomes_the_protocols() -> None:
     assert settings.write_headers == {"x-b": "1"}
 
 
+def test_its_repr_is_what_is_unusual() -> None:
+    """It stands in messages, which stay readable."""
+    config = storage_from_url("gs://bucket/p", concurrency=4, anonymous=True).config
+    assert repr(config) == "GcsConfig(bucket='bucket', prefix='p', anonymous=True, concurrency=4)"
+
+
 def test_it_pickles_and_shows_no_secret() -> None:
     """Static credentials travel; no text form shows them."""
     storage = storage_from_url("gs://bucket/p", bearer_token=SECRET, headers={"x-secret": "hidden-too"})
