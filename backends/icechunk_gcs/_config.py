@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import Factory, field, fields, frozen
+from attrs import field, fields, frozen
 
 from icechunk_core.contract.credentials import AnyGcsCredential
 from icechunk_core.contract.keys import check_key
@@ -156,7 +156,7 @@ class GcsConfig:
 
     def __repr__(self) -> str:
         # It stands in every message about a repository: what is as usual is left out.
-        shown = [each for each in fields(GcsConfig) if each.repr]
-        usual = {each.name: None if isinstance(each.default, Factory) else each.default for each in shown}
+        usual = {each.name: each.default for each in fields(GcsConfig) if each.repr}
+        usual["endpoint_url"] = None
         said = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
         return f"GcsConfig({', '.join(f'{name}={value!r}' for name, value in said.items())})"
