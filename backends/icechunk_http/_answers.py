@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from attrs import frozen
 
@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
+_SAME_SECOND = timedelta(seconds=2)
 _UNSATISFIED = re.compile(r"bytes\s+\*/(\d+)")
 
 
@@ -98,19 +99,25 @@ def object_info(key: str, size: int, headers: Mapping[str, str], now: datetime) 
     """What the headers tell about the object.
 
     The version is the ETag, else time and size, else only the size, which `check_version` knows
-    to be no version at all.
+    to be no version at all. Times are whole seconds: one that has only just passed says nothing
+    about another write in the same second (RFC 9110, section 8.8.2.2).
     """
     etag = headers.get("ETag", "").strip()
     modified = headers.get("Last-Modified", "").strip()
     if etag:
         token = f"etag {etag}"
-    elif modified:
+    elif modified and _settled(modified, _moment(headers.get("Date", "")) or now):
         token = f"time {modified} {size}"
     else:
         token = f"none {size}"
     moment = _moment(modified) or _moment(headers.get("Date", "")) or now
     bare = etag.removeprefix("W/").strip('"') or None
     return ObjectInfo(key, size, Version(token), moment, etag=bare)
+
+
+def _settled(modified: str, now: datetime) -> bool:
+    moment = _moment(modified)
+    return moment is not None and now - moment >= _SAME_SECOND
 
 
 def _moment(text: str) -> datetime | None:
@@ -142,8 +149,8 @@ def check_version(info: ObjectInfo, wanted: Version | None) -> None:
         return
     if wanted.token.startswith("none ") or info.version is None or info.version.token.startswith("none "):
         raise Unsupported(
-            f"object {info.key!r}: the server sends neither ETag nor Last-Modified, so that a read of one "
-            "certain version cannot be promised",
+            f"object {info.key!r}: the server sends neither an ETag nor a Last-Modified of more than a "
+            "moment ago, so that a read of one certain version cannot be promised",
             key=info.key,
         )
     if info.version != wanted:

@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from icechunk_core.clock import Clock
-from icechunk_core.contract.errors import PermissionDenied, StorageError, Unavailable
+from icechunk_core.contract.errors import NotFound, PermissionDenied, StorageError, Unavailable
 from icechunk_core.errors import ErrorKind
 from icechunk_core.ids import IdSource
 from icechunk_http._config import HttpConfig
@@ -167,7 +167,11 @@ class Requests:
             if response.status not in REDIRECTS or not target:
                 return response
             response.release()
-            current = self._target(current, target, key)
+            following = self._target(current, target, key)
+            if urlsplit(following).path == urlsplit(current).path + "/":
+                # No key ends with a slash: this is a directory, and what follows its listing.
+                raise NotFound(f"object {key!r}: the server has a directory there ({address})", key=key)
+            current = following
         raise Unavailable(
             f"object {key!r}: more than {self._config.max_redirects} redirects, perhaps in a circle, from "
             f"{address}; check the server",

@@ -73,9 +73,10 @@ class WebServer:
         if request.method == "HEAD" and not self.allow_head:
             return Answer(405)
         path = self.root / unquote(urlsplit(request.path).path).lstrip("/")
-        if not path.is_file():
+        try:
+            data = path.read_bytes()
+        except OSError:
             return Answer(404, body=b"no such file")
-        data = path.read_bytes()
         headers: dict[str, str] = {"Content-Type": "application/octet-stream"}
         etag = self.etag(data)
         if etag is not None:

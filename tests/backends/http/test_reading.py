@@ -181,6 +181,17 @@ async def test_an_answer_that_cannot_be_placed_is_refused(web: WebServer) -> Non
                 await storage.get_range("a", Range(2, 7))
 
 
+async def test_a_directory_is_no_object(tmp_path: Path) -> None:
+    """A server that shows a listing for a directory, after a redirect, has no object there."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_bytes(b"data")
+    with plain_server(tmp_path) as url:
+        async with opened(url) as storage:
+            for call in (storage.get_range("folder"), storage.head("folder")):
+                with pytest.raises(NotFound, match="directory"):
+                    await call
+
+
 async def test_reading_is_all(web: WebServer) -> None:
     """Writing and listing say what to do instead; impossible keys are refused before any request."""
     async with opened(web.url) as storage:

@@ -60,8 +60,18 @@ async def test_without_any_sign_there_is_no_promise(web: WebServer) -> None:
     async with opened(web.url) as storage:
         data, info = await storage.get_range("a")
         assert bytes(data) == b"first"
-        with pytest.raises(Unsupported, match="neither ETag nor Last-Modified"):
+        with pytest.raises(Unsupported, match="neither an ETag nor a Last-Modified"):
             await storage.get_range("a", None, info.version)
+
+
+async def test_a_time_that_is_only_now_is_no_version(web: WebServer) -> None:
+    """Two writes of one second have one ``Last-Modified``: what was written just now has no version yet."""
+    (web.root / "a").write_bytes(b"first")
+    web.etag = lambda data: None
+    async with opened(web.url) as storage:
+        version = (await storage.head("a")).version
+        with pytest.raises(Unsupported, match="moment ago"):
+            await storage.get_range("a", None, version)
 
 
 async def test_versions_are_not_unique(web: WebServer) -> None:
