@@ -44,6 +44,7 @@ __all__ = [
     "build_front",
     "i32",
     "prebuild",
+    "serialise",
     "struct",
     "u8",
     "u16",
@@ -209,6 +210,22 @@ def prebuild(table: Table) -> Prebuilt:
     writer.write_shared()
     position = _struct.unpack_from("<I", writer.out)[0]
     return Prebuilt(bytes(writer.out[8:]), position - 8)
+
+
+def serialise(tables: Sequence[Table]) -> tuple[bytearray, list[int], int]:
+    """Tables as relocatable bytes, to be put at a multiple of 8, with what they refer to behind each.
+
+    The last one comes first. Gives also where each table starts, and where the first one's bytes begin: what
+    is before does not need them.
+    """
+    writer = _Writer(bytearray())
+    starts: list[int] = []
+    begin = 0
+    for table in reversed(tables):
+        begin = len(writer.out)
+        starts.append(writer.table(table))
+    writer.write_shared()
+    return writer.out, starts[::-1], begin
 
 
 class _Layout(NamedTuple):

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from attrs import define, field, frozen
 
 from icechunk_core.errors import Corrupt
-from icechunk_core.format._flat_builder import Prebuilt, Table, prebuild
-from icechunk_core.format._flat_reader import LAST_TIMESTAMP, FlatBuffer
+from icechunk_core.format._flat_builder import Prebuilt, Table, serialise
+from icechunk_core.format._flat_reader import LAST_TIMESTAMP
 
 __all__ = [
     "MIN_COPIED",
@@ -124,6 +124,10 @@ class Extent:
     def worth_copying(self) -> bool:
         """Whether the tables can be copied with this stretch, and little else comes along."""
         return self.complete and self.stop - self.aligned_start <= _MAX_WASTE * self.used + _ALWAYS_COPIED
+
+    def is_up_to_date(self) -> bool:
+        """Whether so little was added since ``used`` was measured that it may be relied on."""
+        return self.complete and 4 * (self.stop - self.aligned_start) <= 5 * self.used + 4 * _ALWAYS_COPIED
 
     @property
     def aligned_start(self) -> int:
@@ -376,11 +380,14 @@ class JoinedTables(NamedTuple):
         Where each table starts in ``vector.data``.
     extent
         The stretch of ``vector.data`` with the tables and all that they refer to.
+    without_first
+        The same without the first of the fresh tables; not if tables share parts.
     """
 
     vector: Prebuilt
     positions: Positions
     extent: Extent
+    without_first: Extent
 
 
 def join_tables(
@@ -401,10 +408,10 @@ def join_tables(
     """
     count = len(inside)
     block_at = 4 + 4 * count + -(4 + 4 * count) % _ALIGN
-    new, new_positions = _serialise(fresh)
+    new, new_positions, first_at = serialise(fresh)
     new_at = block_at + len(block) + -len(block) % _ALIGN
     targets = inside + block_at
-    targets[inside < 0] = new_positions + new_at
+    targets[inside < 0] = np.array(new_positions, np.int64) + new_at
     offsets = targets - _slot_positions(count)
     pieces = (
         count.to_bytes(4, "little"),
@@ -415,19 +422,11 @@ def join_tables(
         new,
     )
     data = b"".join(pieces)
-    extent = Extent(block_at, len(data), len(new) if used is None else used)
-    return JoinedTables(Prebuilt(data, 0), targets, extent)
+    used = len(new) if used is None else used
+    extents = (Extent(block_at, stop, used) for stop in (len(data), new_at + first_at))
+    return JoinedTables(Prebuilt(data, 0), targets, *extents)
 
 
 def _slot_positions(count: int) -> Positions:
     """Where the offsets of a vector of tables are, if the vector starts at 0."""
     return np.arange(4, 4 + 4 * count, 4, dtype=np.int64)
-
-
-def _serialise(tables: Sequence[Table]) -> tuple[bytes, Positions]:
-    """Tables as relocatable bytes, and where each one starts."""
-    if not tables:
-        return b"", np.array([], np.int64)
-    holder = prebuild(Table(list(tables)))
-    root = FlatBuffer(holder.data, name="").table_at(holder.position)
-    return holder.data, root.table_positions(0)

@@ -186,8 +186,8 @@ class SnapshotColumns:
 
     def is_worth_copying(self) -> bool:
         """Whether that stretch has little else in it."""
-        if not self.stretch().worth_copying():
-            self.extent = None  # what is known may be out of date
+        if not self.stretch().is_up_to_date():
+            self.extent = None
         return self.stretch().worth_copying()
 
 

@@ -125,9 +125,11 @@ def _file_infos(infos: Sequence[ManifestFileInfo]) -> Vector:
     return Vector(packed, len(infos), 8)
 
 
-def _file_tables(infos: Sequence[ManifestFileInfo]) -> Prebuilt:
+def _file_tables(infos: Sequence[ManifestFileInfo]) -> Field:
     """The vector of ``ManifestFileInfoV2`` tables, made as one column of records."""
     count = len(infos)
+    if not count:
+        return []
     vtable_at = 4 + 4 * count
     records_at = vtable_at + len(_FILE_VTABLE) + -(vtable_at + len(_FILE_VTABLE)) % 8
     places = np.arange(records_at, records_at + count * _FILE_RECORD.itemsize, _FILE_RECORD.itemsize)
@@ -141,11 +143,13 @@ def _file_tables(infos: Sequence[ManifestFileInfo]) -> Prebuilt:
     return Prebuilt(front.ljust(records_at, b"\0") + records.tobytes(), 0)
 
 
-def _node_vector(nodes: NodeTable, spec_version: int) -> Prebuilt:
+def _node_vector(nodes: NodeTable, spec_version: int) -> Field:
     """The vector of nodes: those that are encoded already are copied in one piece, the others written anew.
 
     The table is told where its nodes are now, so that the next snapshot can copy them all.
     """
+    if len(nodes) < MIN_COPIED:
+        return [_node_table(node, spec_version) for node in nodes]
     buffer, positions = _copyable(nodes, spec_version)
     block, used = b"", None
     inside = np.full(len(nodes), -1, dtype=np.int64)
@@ -176,8 +180,7 @@ def _copyable(nodes: NodeTable, spec_version: int) -> tuple[NodeBuffer | None, n
     if kept < MIN_COPIED:
         return None, none
     extent = buffer.extent
-    if extent is None or not extent.worth_copying():
-        # What is known of it may be out of date.
+    if extent is None or not extent.is_up_to_date():
         extent = buffer.tables(positions[positions >= 0].tolist()).extent(NODE_SHAPES[spec_version])
     if not extent.worth_copying():
         return None, none

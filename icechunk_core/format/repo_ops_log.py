@@ -243,7 +243,7 @@ class _Encoded:
         """
         if len(self.positions) < MIN_COPIED:
             return None
-        if self.extent is None or not self.extent.worth_copying():
+        if self.extent is None or not self.extent.is_up_to_date():
             tables = TableVector(self.data, self.positions, self.name)
             unknown = set(tables.scalars(0, "<u1").tolist()).difference(_KINDS)
             if unknown:
@@ -372,6 +372,6 @@ class EncodedUpdates:
     def log(self) -> UpdateLog:
         """The log, backed by the vector: to encode it again costs little."""
         joined = self._joined
-        encoded = _Encoded(joined.vector.data, joined.positions, REPO_KEY, joined.extent)
-        # The newest entry changes once more with the next update, which then need not decode it.
+        encoded = _Encoded(joined.vector.data, joined.positions, REPO_KEY, joined.without_first)
+        # The newest entry changes once more with the next update: it need not be decoded, nor copied along.
         return UpdateLog([self._newest], encoded.part(1, len(joined.positions)))
