@@ -241,7 +241,7 @@ def _with_slash(prefix: str) -> str:
 
 def _check_unchanged(ref: VirtualRef, about: ObjectInfo) -> None:
     if ref.etag is not None:
-        if about.etag is not None and about.etag.strip('"') != ref.etag.strip('"'):
+        if about.etag is not None and _bare(about.etag) != _bare(ref.etag):
             raise _modified(ref, "its ETag is another one")
         if about.etag is None:
             raise _modified(ref, "the storage has no ETags to compare with the recorded one")
@@ -249,6 +249,11 @@ def _check_unchanged(ref: VirtualRef, about: ObjectInfo) -> None:
         newest = (ref.last_modified + 1) * 1_000_000
         if us_from_datetime(about.last_modified) >= newest:
             raise _modified(ref, "it is newer than the recorded time")
+
+
+def _bare(etag: str) -> str:
+    """An ETag without quotes and without the sign of a weak one."""
+    return etag.removeprefix("W/").strip('"')
 
 
 def _modified(ref: VirtualRef, why: str) -> StorageError:
