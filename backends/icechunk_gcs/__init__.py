@@ -6,6 +6,7 @@ What it keeps to, and where:
   two writes share one. Conditional puts are its preconditions, checked where the object is kept;
   creating is "generation 0" (`_requests`).
 * Bytes, size, generation, times and metadata of a read come from one answer (`_replies`).
+* Large ranges are read in parts side by side, of one generation (`_large_reads`).
 * Objects are uploaded in one request, with their checksum; very large ones in a resumable upload
   (`_operations`).
 * Requests go over `aiohttp`, one session for each event loop (`_lean`, `_loop_sessions`), or, when

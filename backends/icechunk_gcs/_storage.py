@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from icechunk_gcs._calls import Attempt, Calls
 from icechunk_gcs._checksum import crc32c, damaged
 from icechunk_gcs._config import GcsConfig
 from icechunk_gcs._errors import AttemptFailed, names_the_object, no_bucket
+from icechunk_gcs._large_reads import is_large, read_in_parts
 from icechunk_gcs._operations import Operations
 from icechunk_gcs._replies import (
     Reply,
@@ -91,6 +93,13 @@ class GcsStorage:
         self, key: str, byte_range: ByteRange, if_version: Version | None
     ) -> tuple[Buffer, ObjectInfo]:
         self._calls.check_open()
+        if isinstance(byte_range, Range) and is_large(byte_range):
+            return await read_in_parts(functools.partial(self._get, key), byte_range, if_version)
+        return await self._get(key, byte_range, if_version)
+
+    async def _get(
+        self, key: str, byte_range: ByteRange, if_version: Version | None
+    ) -> tuple[bytes, ObjectInfo]:
         name = self._name(key)
         request = get_object(self._config.bucket, key, name, byte_range, if_version, xml=self._settings.xml)
         described = head_object(self._config.bucket, name, xml=False)

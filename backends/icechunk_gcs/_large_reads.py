@@ -1,0 +1,58 @@
+"""Large ranges, read in parts side by side: one connection to Google does not fill a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from icechunk_core.contract import ObjectInfo, Range, Version
+from icechunk_core.contract.errors import VersionMismatch
+
+__all__ = ["is_large", "read_in_parts"]
+
+_FROM = 32 << 20
+_PART = 8 << 20
+
+ReadPart = Callable[[Range, Version | None], Awaitable[tuple[bytes, ObjectInfo]]]
+
+
+def is_large(wanted: Range) -> bool:
+    """Whether a range is worth several requests."""
+    return wanted.end - wanted.start > _FROM
+
+
+async def read_in_parts(
+    read: ReadPart, wanted: Range, if_version: Version | None
+) -> tuple[bytearray, ObjectInfo]:
+    """A range of one version of an object.
+
+    The first part tells the version, and the others insist on it. If the object is replaced meanwhile
+    and any version will do, it is read again in one request.
+
+    Parameters
+    ----------
+    read
+        Reads one part; raises `VersionMismatch` if the object has another version than it is given.
+    """
+    start = wanted.start
+    first, info = await read(Range(start, start + _PART), if_version)
+    end = min(wanted.end, info.size)
+    data = bytearray(end - start)
+    data[: len(first)] = first
+
+    async def place(part: Range) -> None:
+        data[part.start - start : part.end - start], _ = await read(part, info.version)
+
+    parts = [Range(at, min(at + _PART, end)) for at in range(start + len(first), end, _PART)]
+    tasks = [asyncio.ensure_future(place(part)) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException as error:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if if_version is None and isinstance(error, VersionMismatch):
+            whole, info = await read(wanted, None)
+            return bytearray(whole), info
+        raise
+    return data, info
