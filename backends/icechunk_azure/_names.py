@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from icechunk_core.contract.errors import InvalidKey, Unsupported
 from icechunk_core.contract.keys import check_key
 
-__all__ = ["BlobNames", "access_tier", "decode_metadata", "encode_metadata"]
+__all__ = ["BlobNames", "access_tier", "decode_metadata", "encode_metadata", "is_folder"]
 
 _LONGEST = 1024
 _MOST_SEGMENTS = 254
@@ -98,6 +98,11 @@ def decode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     {'a-b': 'y', '1st': ' ', 'hdi_isfolder': 'true'}
     """
     return {_decoded_name(name.lower()): _decoded_value(value) for name, value in metadata.items()}
+
+
+def is_folder(metadata: Mapping[str, str]) -> bool:
+    """Whether metadata is that of a folder, as accounts with a hierarchical namespace mark them."""
+    return metadata.get("hdi_isfolder", "").lower() == "true"
 
 
 def _encoded_name(name: str) -> str:

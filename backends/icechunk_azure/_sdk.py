@@ -25,7 +25,7 @@ from icechunk_azure._config import AzureConfig
 from icechunk_azure._errors import FAILURES, Explainer
 from icechunk_azure._identity import Bearer, Identity, SasToken, SharedKey
 from icechunk_azure._location import Location
-from icechunk_azure._names import decode_metadata
+from icechunk_azure._names import decode_metadata, is_folder
 from icechunk_azure._wire import Entry, Facts, Got, PutOptions
 from icechunk_core.clock import Clock, datetime_from_us
 
@@ -88,6 +88,7 @@ class SdkWire:
         self._identity = identity
         self._explain = explain
         self._clock = clock
+        self._lists_folders = config.hierarchical
         self._client = ContainerClient(
             location.endpoint,
             location.container,
@@ -168,7 +169,8 @@ class SdkWire:
     # --- listing, deleting, copying
 
     async def page(self, prefix: str, after: str | None) -> tuple[list[Entry], str | None]:
-        pages: Any = self._client.list_blobs(name_starts_with=prefix or None).by_page(after)
+        include = ["metadata"] if self._lists_folders else None
+        pages: Any = self._client.list_blobs(prefix or None, include=include).by_page(after)
         try:
             page = [_entry(blob) async for blob in await anext(pages)]
         except StopAsyncIteration:
@@ -235,7 +237,13 @@ def _facts(found: BlobProperties, size: int) -> Facts:
 
 
 def _entry(found: BlobProperties) -> Entry:
-    return Entry(str(found.name), found.size, _plain(found.etag), _moment(found.last_modified))
+    return Entry(
+        str(found.name),
+        found.size,
+        _plain(found.etag),
+        _moment(found.last_modified),
+        is_folder(found.metadata or {}),
+    )
 
 
 def _plain(etag: object) -> str:

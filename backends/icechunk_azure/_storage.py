@@ -19,7 +19,7 @@ from icechunk_azure._identity import Identity, Source, secrets_of
 from icechunk_azure._lean import LeanWire
 from icechunk_azure._listing import in_key_order
 from icechunk_azure._location import Location, locate
-from icechunk_azure._names import BlobNames, access_tier, encode_metadata
+from icechunk_azure._names import BlobNames, access_tier, encode_metadata, is_folder
 from icechunk_azure._reading import Reader
 from icechunk_azure._retry import Retrying, RetryPolicy
 from icechunk_azure._sdk import LARGEST_PUT, SdkWire
@@ -45,6 +45,7 @@ from icechunk_core.contract import (
 from icechunk_core.contract.errors import (
     AlreadyExists,
     Closed,
+    NotFound,
     PermissionDenied,
     ReadOnly,
     Unauthenticated,
@@ -246,6 +247,8 @@ async def _page(wire: Wire, prefix: str, after: str | None) -> tuple[Sequence[En
 
 
 def _info(key: str, facts: Facts) -> ObjectInfo:
+    if facts.metadata and is_folder(facts.metadata):
+        raise NotFound(f"no object {key!r}; there is a folder of that name", key=key)
     return ObjectInfo(key, facts.size, Version(facts.etag), facts.last_modified, facts.metadata, facts.etag)
 
 

@@ -41,7 +41,8 @@ class Answer:
 
 def found(body: bytes = b"bytes", etag: str = "0x1", **headers: str) -> Answer:
     """A blob."""
-    return Answer(200, headers={"ETag": f'"{etag}"', "Last-Modified": LAST_MODIFIED, **headers}, body=body)
+    facts = {"ETag": f'"{etag}"', "Last-Modified": LAST_MODIFIED, "x-ms-blob-type": "BlockBlob"}
+    return Answer(200, headers={**facts, **headers}, body=body)
 
 
 CREATED = Answer(201, headers={"ETag": '"0x2"', "Last-Modified": LAST_MODIFIED})

@@ -225,6 +225,29 @@ async def test_delete_answers_for_each(service: ScriptedService, lean: bool) -> 
     await storage.close()
 
 
+async def test_folders_are_no_objects(service: ScriptedService, lean: bool) -> None:
+    """In an account with a hierarchical namespace, folders are not listed, and not found."""
+    storage = service.storage(lean=lean, hierarchical=True)
+    assert not storage.capabilities.ordered_list
+    blob = (
+        "<Blob><Name>pre/{name}</Name><Properties><Etag>0x1</Etag><BlobType>BlockBlob</BlobType>"
+        "<Last-Modified>Mon, 23 Nov 2026 12:00:00 GMT</Last-Modified><Content-Length>0</Content-Length>"
+        "</Properties><Metadata>{metadata}</Metadata></Blob>"
+    )
+    folder = blob.format(name="a", metadata="<hdi_isfolder>true</hdi_isfolder>")
+    blobs = folder + blob.format(name="a/b", metadata="")
+    body = (
+        '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="box">'
+        f"<Blobs>{blobs}</Blobs><NextMarker/></EnumerationResults>"
+    )
+    service.answers(Answer(200, headers={"Content-Type": "application/xml"}, body=body.encode()))
+    assert [info.key async for info in storage.list()] == ["a/b"]
+    assert service.asked[0].query["include"] == "metadata"
+    service.answers(found(b"x", **{"x-ms-meta-hdi_isfolder": "true"}))
+    assert type(await _raised(storage.head("a"))) is NotFound
+    await storage.close()
+
+
 # --- credentials -------------------------------------------------------------
 
 
