@@ -246,6 +246,9 @@ class SessionState(SessionChunks):
         """
         meta = parse_node_metadata(data, spec_version=self.spec_version, path=path)
         with self.lock:
+            found = self.changes.node(path, self.base.nodes)
+            if found is not None and found.user_data == data:
+                return
             self.check_writable()
             self.changes.put_metadata(path, data, meta, self.base.nodes, self.context.ids.node_id)
             self._changed()

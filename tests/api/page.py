@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.api.accepted import ACCEPTED, NOT_WALKED
+from tests.differential.accepted import BEHAVIOUR
 
 __all__ = ["PAGE", "render"]
 
@@ -23,6 +24,13 @@ they are in the [API reference](api.md).
 MORE = """
 ## Differences that names do not show
 """
+BEHAVE = """
+## Differences of behaviour
+
+Random programs run on both packages side by side, with several sessions, conflicts, moves, expiry
+and garbage collection; values, codes of errors, histories, operations logs and data must be equal.
+These are all the differences that they found and that stay.
+"""
 
 
 def render() -> str:
@@ -37,6 +45,8 @@ def render() -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [MORE, "| Name | Difference |", "|---|---|"]
     lines += [f"| {name} | {_cell(text)} |" for name, text in NOT_WALKED]
+    lines += [BEHAVE, "| What | Difference |", "|---|---|"]
+    lines += [f"| {name} | {_cell(text)} |" for name, text in BEHAVIOUR]
     return "\n".join(lines) + "\n"
 
 

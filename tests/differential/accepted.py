@@ -12,6 +12,8 @@ from typing import Any
 from zarr.core.buffer import default_buffer_prototype
 
 __all__ = [
+    "BEHAVIOUR",
+    "NOT_TRIED",
     "collect_garbage",
     "contents",
     "enum_name",
@@ -27,6 +29,77 @@ __all__ = [
     "stranded",
     "what_is_left",
 ]
+
+
+BEHAVIOUR = (
+    (
+        "Rebase after the branch was reset, amended or expired",
+        "Writes to nodes that the branch no longer has, or has with other metadata, are conflicts. Icechunk "
+        "drops them without a word, or fails with `conflicting-path-not-found` and forgets all the session's "
+        "changes. A rebase that fails leaves the session where it was. In spec 1 neither rebases then "
+        "(`branch-update-conflict`; Icechunk: `object-not-found`).",
+    ),
+    (
+        "Rebase of a session that moved nodes",
+        "Nodes that others made or deleted where nodes were moved are conflicts; Icechunk commits a tree in "
+        "which nodes are lost or have no group.",
+    ),
+    (
+        "Garbage collection",
+        "Keeps what a snapshot refers to that is too young to be deleted and in no history, such as the one "
+        "that a fork starts from; Icechunk deletes its manifests. A dry run counts the transaction logs that "
+        "would be deleted; Icechunk leaves some out. Commits that fail leave less behind.",
+    ),
+    (
+        "`Session.chunk_coordinates`",
+        "Each existing chunk once. In a session with changes Icechunk also gives chunks that were deleted, "
+        "and those that were written over twice.",
+    ),
+    (
+        "`Session.merge`",
+        "A fork's changes of a node that the session made before the fork are merged; Icechunk loses them.",
+    ),
+    (
+        "Chunk keys and offsets with the wrong number of dimensions",
+        "Are refused; Icechunk stores what nothing can read, and shifts what it can.",
+    ),
+    (
+        "Store keys that name nothing (`foo`, a chunk of a group, `a//c/0`)",
+        "Are not found on reading, and nothing happens when they are deleted, as zarr expects of its stores; "
+        "Icechunk raises `invalid-key` or `not-an-array`. Of a missing chunk the size is a "
+        "`FileNotFoundError`, not 0.",
+    ),
+    (
+        "`IcechunkStore.delete`, `delete_dir`, `clear` of a read-only session",
+        "Always an error, `read-only-store`; Icechunk raises `read-only-session`, and only where there is "
+        "something to delete.",
+    ),
+    (
+        "`IcechunkStore.delete_dir`",
+        "Deletes what is below, as zarr's stores do: not a chunk whose own key it is, and also nodes that "
+        "have no group.",
+    ),
+    (
+        "`ForkSession.mode`",
+        "`WRITABLE`, as it is; Icechunk says `READONLY`.",
+    ),
+    (
+        "Names of new branches and tags in spec 1",
+        "Letters, digits, space and some ASCII characters: Icechunk stores others so that it does not list "
+        "them, and its garbage collection deletes what they point to.",
+    ),
+    (
+        "Panics",
+        "Where Icechunk panics there is an ordinary error.",
+    ),
+)
+"""What users may notice, for `docs/reference/differences.md`."""
+
+NOT_TRIED = """
+Programs leave out what is known to differ and would go on differing: keys of chunks with a wrong number of
+coordinates; `delete_dir` of a chunk's own key, and of a folder that is no node but has nodes below; forks of
+sessions that have made nodes.
+"""
 
 
 def enum_name(value: Any) -> str:
@@ -68,7 +141,7 @@ def is_accepted_when_stranded(ours: str | None, theirs: str | None) -> bool:
         return ours in ("", "rebase-failed")
     if ours == "branch-update-conflict":
         return theirs in ("", "object-not-found")
-    return ours == "rebase-failed"
+    return ours == "rebase-failed" and theirs == ""
 
 
 def is_accepted_of_moves(ours: str | None, theirs: str | None) -> bool:
