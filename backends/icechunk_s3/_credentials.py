@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC
@@ -56,11 +58,6 @@ class CredentialSource:
         self._renewed.drop()
         return True
 
-    def after_fork(self) -> None:
-        """Let go of what a thread of the parent process may hold."""
-        if self._renewed is not None:
-            self._renewed.after_fork()
-
 
 class RenewedCredentials:
     """Calls a user's function for new credentials when they end; however many wait, once.
@@ -76,6 +73,7 @@ class RenewedCredentials:
         self._clock = clock
         self._lock = threading.Lock()
         self._renewal: Future[S3StaticCredentials] | None = None
+        _live.add(self)
 
     async def current(self) -> S3StaticCredentials:
         """Valid credentials, renewed if need be."""
@@ -99,6 +97,7 @@ class RenewedCredentials:
             self._current = None
 
     def after_fork(self) -> None:
+        """Let go of what a thread of the parent process may hold."""
         self._lock = threading.Lock()
         self._renewal = None
 
@@ -127,3 +126,15 @@ class RenewedCredentials:
             with self._lock:
                 self._current, self._renewal = fetched, None
             renewal.set_result(fetched)
+
+
+_live: weakref.WeakSet[RenewedCredentials] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for each in list(_live):
+        each.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -18,9 +18,16 @@ from icechunk_core.contract import (
     Version,
     hookimpl,
 )
-from icechunk_core.contract.errors import NotFound, PermissionDenied, ReadOnly, StorageError, Unsupported
+from icechunk_core.contract.errors import (
+    Closed,
+    NotFound,
+    PermissionDenied,
+    ReadOnly,
+    StorageError,
+    Unsupported,
+)
 from icechunk_core.ids import IdSource
-from icechunk_s3._client import WriteOptions, info_from
+from icechunk_s3._client import ObjectClient, WriteOptions, info_from
 from icechunk_s3._config import S3Config, TigrisConfig
 from icechunk_s3._deleting import delete_objects
 from icechunk_s3._keys import Names
@@ -33,6 +40,10 @@ from icechunk_s3.plugin import CAPABILITIES
 __all__ = ["S3Storage"]
 
 _OLD_NAMES = ("/repo", "/config.yaml", "/refs/", "/snapshots/", "/manifests/", "/chunks/", "/transactions/")
+
+
+async def _nothing(client: ObjectClient) -> None:
+    """A request that is none."""
 
 
 class S3Storage:
@@ -71,7 +82,9 @@ class S3Storage:
         self, key: str, byte_range: ByteRange, if_version: Version | None
     ) -> tuple[Buffer, ObjectInfo]:
         names = self._names or await self._find_names()
-        return await read_range(self._requests, names.of(key), key, byte_range, if_version)
+        found = await read_range(self._requests, names.of(key), key, byte_range, if_version)
+        self._answered = True
+        return found
 
     @hookimpl
     async def head(self, key: str) -> ObjectInfo:
@@ -80,7 +93,11 @@ class S3Storage:
         try:
             reply = await self._requests.run(lambda client: client.head(name), key)
         except StorageError as error:
-            if isinstance(error, NotFound) and self._answered:
+            if (
+                error.retryable
+                or isinstance(error, Closed)
+                or (isinstance(error, NotFound) and self._answered)
+            ):
                 raise
             # Answers to HEAD do not say why; those to GET do.
             await self._requests.run(lambda client: client.get(name, "bytes=0-0", None), key)
@@ -116,7 +133,7 @@ class S3Storage:
     async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
         self._check_writable()
         names = self._names or await self._find_names()
-        await self._requests.connections.client()  # tells when this storage was closed
+        await self._requests.run(_nothing)  # tells when this storage was closed
         return await delete_objects(self._requests, names, keys)
 
     @hookimpl
