@@ -51,7 +51,9 @@ async def rebase(state: SessionState, solver: ConflictSolver) -> None:
         logs.append(await _log(state, info.id, info, pruned=False))
         snapshot: Snapshot = await state.context.assets.snapshot(info.id)
         known = [log for log in logs if log is not None]
-        changes = rebase_over(changes, base.nodes, known, snapshot.nodes, solver, info.id)
+        # Otherwise only the session's own base knows all nodes that it changed.
+        nodes = base.nodes if is_ancestor else old.nodes
+        changes = rebase_over(changes, nodes, known, snapshot.nodes, solver, info.id)
         base = snapshot
         if is_ancestor:
             state.rebased(base, changes)

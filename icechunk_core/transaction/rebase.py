@@ -44,7 +44,7 @@ def rebase_over(
         If there are conflicts that the solver does not solve; lists all conflicts with that log.
     """
     for log in logs:
-        changes = solve(changes, detect(changes, base, log, theirs), solver, theirs, snapshot_id)
+        changes = solve(changes, detect(changes, base, log, theirs), solver, base, theirs, snapshot_id)
     return _over(changes.copy(), theirs)
 
 
@@ -74,6 +74,7 @@ def solve(
     changes: ChangeSet,
     conflicts: Sequence[Conflict],
     solver: ConflictSolver,
+    base: NodeTable,
     theirs: NodeTable,
     snapshot_id: bytes,
 ) -> ChangeSet:
@@ -100,7 +101,7 @@ def solve(
     solved = changes.copy()
     for conflict in lost:
         assert conflict.conflict_type is ConflictType.ChunkDoubleUpdate
-        _drop_chunks(solved, conflict, theirs)
+        _drop_chunks(solved, conflict, base, theirs)
     return solved
 
 
@@ -111,9 +112,10 @@ def _describe(conflict: Conflict) -> str:
     return f"{conflict.conflict_type}{where}{which}"
 
 
-def _drop_chunks(changes: ChangeSet, conflict: Conflict, theirs: NodeTable) -> None:
-    node = theirs.get(conflict.path)
-    assert node is not None
+def _drop_chunks(changes: ChangeSet, conflict: Conflict, base: NodeTable, theirs: NodeTable) -> None:
+    # A later commit may have deleted the array, if the log is that of a pruned ancestor.
+    nodes = (theirs.get(conflict.path), base.get(conflict.path))
+    node = next(node for node in nodes if node is not None and node.id in changes.chunks)
     # The array stays listed even without chunks, so that the session still has something to commit.
     for coord in conflict.conflicted_chunks or ():
         changes.chunks[node.id].pop(tuple(coord), None)

@@ -218,3 +218,16 @@ def test_metadata_of_zarr_2(program: Program) -> None:
     program.start(spec_version=2, split=False)
     value = cpu.Buffer.from_bytes(b"{}")
     program.pair.call(lambda side: asyncio.run(side.sessions[0].store.set(".zgroup", value)))
+
+
+@pytest.mark.parametrize("solver", ["detect", "UseOurs 0 0", "UseTheirs 0 0"])
+def test_rebase_over_pruned_logs_of_a_deleted_array(program: Program, solver: str) -> None:
+    """Others wrote the same chunk and later deleted the array; then both commits expired."""
+    program.start(spec_version=2, split=False)
+    program.change(1, [("write", "a", 4, 2)])
+    for changes in ([("write", "a", 4, 3)], [("delete_node", "a")], [("create_group", "z", {})]):
+        program.change(0, changes)
+        program.commit(0, None, None, False, "writable_session")
+    program.expire_to_the_microsecond(0, 0, branches=False, tags=False)
+    program.rebase(1, solver)
+    program.commit(1, solver, None, False, "writable_session")
