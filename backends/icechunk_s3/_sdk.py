@@ -106,7 +106,12 @@ class SdkClient:
         stack = AsyncExitStack()
         client = await stack.enter_async_context(
             session.create_client(
-                "s3", region_name=region_of(config, session), endpoint_url=config.address, config=options
+                "s3",
+                region_name=region_of(config, session),
+                endpoint_url=config.address,
+                # Without TLS there is nothing to verify, and no time to spend on reading certificates.
+                verify=False if (config.address or "").startswith("http://") else None,
+                config=options,
             )
         )
         return cls(config, quirks, stack, client)
