@@ -32,6 +32,7 @@ _PARENT_SLOT = 1
 # Lineages are decoded in blocks that grow, so that the first entries come at once and many come cheaply.
 _FIRST_BLOCK = 4
 _LARGEST_BLOCK = 1024
+_FEW = 8
 
 
 def metadata_tables(metadata: dict[str, Any]) -> list[flat.Table]:
@@ -314,18 +315,20 @@ def _spliced(columns: SnapshotColumns, fresh: dict[bytes, SnapshotInfo]) -> Enco
     if rewritten.any():
         fresh = fresh | {info.id: info for info in columns.infos(np.flatnonzero(rewritten).tolist())}
         kept &= ~rewritten
-    patched = kept & (columns.parent_slots >= 0)
+    # Nearly always all rows are kept, and all say where their parents are.
+    rows: Any = slice(None) if kept.all() else kept
+    patched: Any = rows if columns.parent_slots.min() >= 0 else kept & (columns.parent_slots >= 0)
     _store_i32(block, columns.parent_slots[patched] - start, moved[patched])
     tables, new_parents = _fresh_tables(fresh, ids)
     inside = np.full(len(ids), -1, np.int64)
-    inside[new_rows[kept]] = columns.positions[kept] - start
+    inside[new_rows[rows]] = columns.positions[rows] - start
     joined = join_tables(block, inside, tables, extent.used)
-    is_new = inside < 0
+    is_new = np.flatnonzero(inside < 0)
     parents, slots = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-    parents[new_rows[kept]] = moved[kept]
+    parents[new_rows[rows]] = moved[rows]
     parents[is_new] = new_parents
-    shift = joined.extent.start - start
-    slots[new_rows[kept]] = np.where(columns.parent_slots[kept] < 0, -1, columns.parent_slots[kept] + shift)
+    old_slots = columns.parent_slots[rows]
+    slots[new_rows[rows]] = np.where(old_slots < 0, -1, old_slots + (joined.extent.start - start))
     slots[is_new] = _parent_slots(joined.vector.data, joined.positions[is_new])
     return _encoded(joined, ids, parents, slots)
 
@@ -375,8 +378,11 @@ def _merge_ids(
             kept[row] = False
     at = np.searchsorted(old, np.array(added, ID_TYPE))
     ids = np.insert(old, at, np.array(added, ID_TYPE))
-    ranks = np.arange(len(old))
-    new_ranks = ranks + np.searchsorted(at, ranks, side="right")
+    new_ranks = np.arange(len(old))
+    for place in at.tolist() if len(at) < _FEW else ():
+        new_ranks[place:] += 1
+    if len(at) >= _FEW:
+        new_ranks += np.searchsorted(at, new_ranks, side="right")
     if columns.order is None:
         return ids, new_ranks, kept
     new_rows = np.empty_like(new_ranks)
