@@ -51,10 +51,14 @@ async def resolve(
     ------
     ValueError
         Unless exactly one of the three is given.
+    TypeError
+        If ``as_of`` has no time zone.
     """
     check_one_version(branch, tag, snapshot_id)
     if as_of is not None and branch is None:
-        raise InvalidInputError("as_of goes with branch")
+        raise InvalidInputError("as_of argument must be provided together with a branch name")
+    if as_of is not None and as_of.tzinfo is None:
+        raise TypeError("as_of must be a datetime with a time zone, such as datetime.now(timezone.utc)")
     if tag is not None:
         return await history.tag(ref_name(tag, "the name of a tag"))
     if snapshot_id is not None:

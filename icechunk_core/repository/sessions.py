@@ -39,7 +39,7 @@ class SessionsPart(RearrangePart):
         branch, tag, snapshot_id
             Exactly one says which.
         as_of
-            With ``branch``: the last version committed at or before this time.
+            With ``branch``: the last version committed at or before this time, which has a time zone.
         """
         wanted = await queries.resolve(self._context.history, branch, tag, snapshot_id, as_of)
         snapshot = await self._context.assets.snapshot(wanted)

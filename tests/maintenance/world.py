@@ -53,9 +53,23 @@ PRESENT = [
     "expire",
 ]
 """What is done since the limit."""
-MEANWHILE = ["commit", "write", "read", "tag", "branch", "reset", "finish"]
+MEANWHILE = [
+    "commit",
+    "write",
+    "more",
+    "read",
+    "tag",
+    "branch",
+    "reset",
+    "fork",
+    "flush",
+    "finish",
+    "expire",
+    "delete branch",
+    "delete tag",
+]
 """What may happen while garbage is being collected."""
-SAFE_IN_SPEC_1 = ["commit", "write", "read", "more", "finish"]
+SAFE_IN_SPEC_1 = ["commit", "write", "read", "more", "fork", "flush", "finish", "delete branch", "delete tag"]
 """Without a common object to swap, nothing stops a new ref to a version that is being deleted."""
 
 Step = tuple[str, int]
