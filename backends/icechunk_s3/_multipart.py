@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from attrs import evolve
 
-from icechunk_core.contract.errors import NotFound, OutcomeUnknown, StorageError
+from icechunk_core.contract.errors import OutcomeUnknown, StorageError
 from icechunk_s3._client import Client, WriteOptions
 from icechunk_s3._requests import Requests
 
@@ -106,10 +106,8 @@ async def _complete(
 
     try:
         return await requests.run_full(request, key, conditional=conditional)
-    except (NotFound, OutcomeUnknown, StorageError) as error:
-        if isinstance(error, NotFound) and options.if_match is not None:
-            raise
-        if not isinstance(error, OutcomeUnknown) and "NoSuchUpload" not in error.message:
+    except StorageError as error:
+        if "NoSuchUpload" not in error.message and not isinstance(error, OutcomeUnknown):
             raise
         # An earlier try may have landed: then the upload is gone, and the object has its ETag.
         if await _landed(requests, name, key, parts):

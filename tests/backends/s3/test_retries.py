@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 from icechunk_s3._errors import Failure, Where
+from icechunk_s3._multipart import combined_etag
 from icechunk_s3._retry import Retries, RetryPolicy
 
-from icechunk_core.contract import IF_ABSENT, IfVersion, Version
+from icechunk_core.contract import ALWAYS, IF_ABSENT, Condition, IfVersion, Version
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError, Timeout, Unavailable, VersionMismatch
 from tests.backends.s3.scripted import WRITTEN, Answer, error, found, reopened, scripted
 
@@ -92,6 +93,34 @@ async def test_silence_is_a_timeout(lean: bool) -> None:
     release.set()
     silence.close()
     await silence.wait_closed()
+
+
+CREATED = Answer(
+    200, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+)
+GONE = error(404, "NoSuchUpload")
+
+
+@pytest.mark.parametrize("condition", [ALWAYS, IF_ABSENT, IfVersion(Version("e"))])
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_lost_completion_of_an_upload(condition: Condition, ours: bool) -> None:
+    """Where the parts were put together and the answer got lost, the object's ETag tells that it was us;
+    otherwise the outcome is unknown."""
+    expected = combined_etag([{"ETag": '"fedcba9876543210"'}] * 2)
+    about = Answer(200, b"", {"etag": f'"{expected if ours else "other"}"', "content-length": "1"})
+    async with scripted(CREATED, WRITTEN, WRITTEN, CUT, GONE, about) as server:
+        patient = server.storage()
+        storage = reopened(patient, multipart_threshold=5 << 20, multipart_part_size=5 << 20)
+        body = bytes((5 << 20) + 1)
+        if ours:
+            assert await storage.put("key", body, condition) == Version(str(expected))
+        else:
+            with pytest.raises(OutcomeUnknown, match="2 parts were put together"):
+                await storage.put("key", body, condition)
+        await storage.close()
+        await patient.close()
+    methods = [asked.method for asked in server.asked]
+    assert methods == ["POST", "PUT", "PUT", "POST", "POST", "HEAD"]  # nothing is aborted: it may have landed
 
 
 # --- the policy ----------------------------------------------------------------
