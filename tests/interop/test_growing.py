@@ -23,7 +23,7 @@ def grow(repo: Any, steps: range) -> None:
         attributes = b'{"zarr_format":3,"node_type":"group","attributes":{"step":%d}}' % step
         changes = {
             f"group{step % NODES}/zarr.json": attributes,
-            f"array{step}/zarr.json": array_json([10, step % 5 + 1], [2, 2]),
+            f"array{step}/zarr.json": array_json((10, step % 5 + 1), (2, 2)),
         }
         put(session, changes)
         if step % 3 == 0:

@@ -125,7 +125,7 @@ def test_columns_travel(program: list[Any]) -> None:
 
 def test_many_refs_are_kept_as_columns() -> None:
     """Many refs that are set together make no object each; few are like any others."""
-    block = {(0, number): number for number in range(MIN_COLUMN)}
+    block: dict[tuple[int, ...], int] = {(0, number): number for number in range(MIN_COLUMN)}
     changes = ChangeSet()
     changes.set_chunks(NODE, mapping_of({(0, 1): 1}))
     assert isinstance(changes.chunks[NODE], dict)
