@@ -383,7 +383,7 @@ def test_stores_check_their_arguments() -> None:
 
 # --- the same names and signatures as icechunk -------------------------------
 
-WRAPPERS = {"Call", "Fault", "FaultLog", "RetryPolicy", "StorageMetrics"}
+WRAPPERS = {"Call", "Fault", "FaultLog", "RetryPolicy", "StorageMetrics", "for_single_writer"}
 OURS_ONLY = {"StorageObjectInfo", "StorageLike", "as_storage", "storage_from_url", *WRAPPERS}
 
 
