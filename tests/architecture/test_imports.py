@@ -83,7 +83,7 @@ def test_only_the_store_and_what_stands_above_it_know_zarr(graph: grimp.ImportGr
 
 
 def test_only_the_driver_knows_asyncio(graph: grimp.ImportGraph) -> None:
-    """No part of the engine creates tasks or waits on a loop by itself; wrappers that make callers wait may."""
+    """No part of the engine creates tasks or waits on a loop by itself; wrappers that wait may."""
     importers = graph.find_modules_that_directly_import("asyncio")
     assert importers
     assert {name for name in importers if name.startswith("icechunk_core")} <= KNOW_ASYNCIO
