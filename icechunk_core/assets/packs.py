@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
-
+from icechunk_core.assets.pack_buffer import PackBuffer
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.sink import BatchingSink, ChunkSink, ObjectSink
 from icechunk_core.contract import ALWAYS, Buffer, Storage
@@ -35,66 +33,10 @@ from icechunk_core.ids import IdSource
 __all__ = ["PackingSink", "make_sink"]
 
 _WRITTEN_AT_ONCE = 8
-_FIRST_SEGMENT = 1 << 16
-_LARGEST_SEGMENT = 1 << 20
 
 
 class _Abandoned(Exception):
     """Whoever was writing the pack gave up for reasons of its own; somebody else has to."""
-
-
-class _Pack:
-    """One pack that is not in the storage yet.
-
-    Attributes
-    ----------
-    flight
-        The attempt to write it that is under way, or the last one. ``None`` before the first.
-    """
-
-    __slots__ = ("_room", "_segments", "_starts", "flight", "id", "size")
-
-    def __init__(self, id: bytes) -> None:
-        self.id = id
-        self.size = 0
-        self.flight: Future[None] | None = None
-        # Memory grows with the content, a segment at a time. No chunk lies in two of them.
-        self._segments: list[memoryview] = []
-        self._starts: list[int] = []
-        self._room = 0
-
-    def append(self, data: Buffer, size: int) -> None:
-        """Copy a chunk to the end; the lock is held."""
-        if size > self._room:
-            grown = 4 * len(self._segments[-1]) if self._segments else _FIRST_SEGMENT
-            self._room = max(size, min(grown, _LARGEST_SEGMENT))
-            self._segments.append(memoryview(np.empty(self._room, np.uint8)))
-            self._starts.append(self.size)
-        at = self.size - self._starts[-1]
-        try:
-            self._segments[-1][at : at + size] = data
-        except ValueError:  # bytes of another type, such as signed ones
-            self._segments[-1][at : at + size] = memoryview(data).cast("B")
-        self.size += size
-        self._room -= size
-
-    def view(self, start: int, length: int) -> memoryview:
-        """A chunk. Bytes once appended do not change, so that views stay valid."""
-        segment = bisect_right(self._starts, start) - 1
-        start -= self._starts[segment]
-        return self._segments[segment][start : start + length].toreadonly()
-
-    def content(self) -> list[memoryview]:
-        """All of it, in pieces."""
-        ends = [*self._starts[1:], self.size]
-        return [
-            segment[: end - start]
-            for segment, start, end in zip(self._segments, self._starts, ends, strict=True)
-        ]
-
-    def under_way(self) -> bool:
-        """Whether somebody is writing it."""
-        return self.flight is not None and not self.flight.done()
 
 
 _sinks: WeakSet[PackingSink] = WeakSet()
@@ -143,8 +85,8 @@ class PackingSink(ObjectSink):
         self._capacity = config.target_bytes if largest is None else min(config.target_bytes, largest)
         self._largest_chunk = min(config.max_chunk_bytes, self._capacity)
         self._most_buffered = config.buffered_bytes
-        self._open: _Pack | None = None
-        self._waiting: dict[bytes, _Pack] = {}
+        self._open: PackBuffer | None = None
+        self._waiting: dict[bytes, PackBuffer] = {}
         self._sealed_bytes = 0
         with _sinks_lock:
             _sinks.add(self)
@@ -176,7 +118,7 @@ class PackingSink(ObjectSink):
                 if pack is not None:
                     self._seal(pack)
                     self._start(pack)
-                pack = self._open = _Pack(self._ids.object_id())
+                pack = self._open = PackBuffer(self._ids.object_id())
                 self._waiting[pack.id] = pack
             start = pack.size
             pack.append(data, size)
@@ -184,17 +126,17 @@ class PackingSink(ObjectSink):
 
     # --- writing packs; methods that take a pack are called with the lock held
 
-    def _seal(self, pack: _Pack) -> None:
+    def _seal(self, pack: PackBuffer) -> None:
         self._open = None
         self._sealed_bytes += pack.size
 
-    def _start(self, pack: _Pack) -> Future[None]:
+    def _start(self, pack: PackBuffer) -> Future[None]:
         pack.flight = in_background(
             lambda: self._write_pack(pack, sync=True), may_suspend=self._storage.may_suspend
         )
         return pack.flight
 
-    async def _write_pack(self, pack: _Pack, *, sync: bool) -> None:
+    async def _write_pack(self, pack: PackBuffer, *, sync: bool) -> None:
         key = chunk_key(pack.id)
         await self._storage.put_hook(key, pack.content(), ALWAYS, None, None, self._storage_class)
         if sync:
@@ -238,12 +180,12 @@ class PackingSink(ObjectSink):
                 with suppress(Exception):  # what failed elsewhere is tried here, in the next round
                     await wait_for(flight, may_suspend=self._storage.may_suspend)
 
-    def _claim(self, pack: _Pack) -> Future[None]:
+    def _claim(self, pack: PackBuffer) -> Future[None]:
         pack.flight = Future()
         return pack.flight
 
-    async def _write_here(self, claimed: list[tuple[_Pack, Future[None]]]) -> None:
-        async def carry_out(pack: _Pack, flight: Future[None]) -> None:
+    async def _write_here(self, claimed: list[tuple[PackBuffer, Future[None]]]) -> None:
+        async def carry_out(pack: PackBuffer, flight: Future[None]) -> None:
             with _settling(flight):
                 await self._write_pack(pack, sync=False)
 
