@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import datetime
 from enum import Enum
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 __all__ = [
     "BEHAVIOUR",
@@ -255,7 +255,7 @@ def existing_chunks(session: Any, path: str) -> list[list[int]]:
     async def collect() -> set[tuple[int, ...]]:
         return {tuple(coords) async for coords in session.chunk_coordinates(path)}
 
-    found = asyncio.run(collect())
+    found = sync(collect())
     return sorted(
         list(at) for at in found if enum_name(session.chunk_type(path, list(at))) != "uninitialized"
     )
@@ -272,4 +272,4 @@ def contents(store: Any) -> dict[str, bytes]:
         found = {key: await store.get(key, prototype) async for key in store.list()}
         return {key: value.to_bytes() for key, value in found.items() if value is not None}
 
-    return asyncio.run(read())
+    return sync(read())

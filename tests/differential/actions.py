@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 from hypothesis import strategies as st
+from zarr.core.sync import sync
 
 from tests.differential.accepted import existing_chunks
 from tests.differential.sides import Side, enum_name
@@ -122,12 +122,12 @@ def delete_folder(side: Side, session: Any, path: str) -> None:
     inside = any(is_node(session, inner) for inner in (*NODES, *OTHERS) if inner.startswith(node))
     if (inside and not is_node(session, node)) or is_scalar(session, node):
         return
-    asyncio.run(session.store.delete_dir(path))
+    sync(session.store.delete_dir(path))
 
 
 def clear(side: Side, session: Any) -> None:
     """Delete everything."""
-    asyncio.run(session.store.clear())
+    sync(session.store.clear())
 
 
 def move(side: Side, session: Any, source: str, target: str) -> None:

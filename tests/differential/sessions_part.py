@@ -15,7 +15,7 @@ from tests.differential.accepted import (
 )
 from tests.differential.refs_part import RefsPart
 from tests.differential.sides import Failure, Side, kinds_of
-from tests.differential.views import session_state
+from tests.differential.views import session_properties, session_state
 
 __all__ = ["SessionsPart"]
 
@@ -118,13 +118,14 @@ class SessionsPart(RefsPart):
         if not self.has(slot):
             return
         done = self.pair.new_snapshot(action)
-        self.look(slot)
         self.look_at_refs()
-        if done:
-            self.look_at_snapshot(len(self.pair.ours.ids) - 1)
-            if reopen:
-                branch = self.pair.ours.sessions[slot].branch or "main"
-                self.open_session(slot, branch, reopen)
+        if not done:
+            self.look(slot)
+            return
+        self.look_at_snapshot(0)
+        self.pair.call(lambda side: session_properties(side.sessions[slot]))
+        if reopen:
+            self.open_session(slot, "main", reopen)
 
     def rebase(self, slot: int, solver: str) -> None:
         """Bring a session up to date."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tests.differential.accepted import what_is_left
 from tests.differential.program import Program
 
 
@@ -225,9 +228,31 @@ def test_rebase_over_pruned_logs_of_a_deleted_array(program: Program, solver: st
     """Others wrote the same chunk and later deleted the array; then both commits expired."""
     program.start(spec_version=2, split=False)
     program.change(1, [("write", "a", 4, 2)])
-    for changes in ([("write", "a", 4, 3)], [("delete_node", "a")], [("create_group", "z", {})]):
-        program.change(0, changes)
+    others: list[tuple[Any, ...]] = [("write", "a", 4, 3), ("delete_node", "a"), ("create_group", "z", {})]
+    for change in others:
+        program.change(0, [change])
         program.commit(0, None, None, False, "writable_session")
     program.expire_to_the_microsecond(0, 0, branches=False, tags=False)
     program.rebase(1, solver)
     program.commit(1, solver, None, False, "writable_session")
+
+
+SECOND = 1_700_000_000_000
+"""A whole second, in milliseconds."""
+
+
+@pytest.mark.parametrize("written", [SECOND, SECOND + 500])
+@pytest.mark.parametrize("after", [-1, 0, 1, 499, 500, 999, 1000, 1001])
+def test_ages_of_garbage(program: Program, written: int, after: int) -> None:
+    """Objects as old as the limit stay, to the millisecond; a time of whole seconds stands for all of one."""
+    program.start(spec_version=2, split=False)
+    program.change(0, [("write", "g/a", 0, 3)])
+    program.commit(0, None, None, False, "writable_session")
+    program.set_ref("reset_branch", "main", 1)
+    for side in program.pair.sides:
+        for path in side.root.rglob("*"):
+            if path.is_file() and path.name != "repo":
+                os.utime(path, ns=(written * 1_000_000, written * 1_000_000))
+    limit = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=written + after)
+    program.collect(limit, dry_run=False)
+    program.pair.call(what_is_left)

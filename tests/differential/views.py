@@ -8,7 +8,15 @@ from typing import Any
 from tests.differential.accepted import contents, enum_name, feature_flags
 from tests.differential.sides import Side, plain, update
 
-__all__ = ["id_of", "refs_of", "repository_state", "session_state", "time_of", "version"]
+__all__ = [
+    "id_of",
+    "refs_of",
+    "repository_state",
+    "session_properties",
+    "session_state",
+    "time_of",
+    "version",
+]
 
 
 def id_of(side: Side, number: int) -> str:
@@ -39,6 +47,11 @@ def version(repo: Any, id: str) -> dict[str, bytes]:
 
 def session_state(session: Any, side: Side) -> dict[str, Any]:
     """What can be seen of a session."""
+    return {**session_properties(session), "contents": contents(session.store)}
+
+
+def session_properties(session: Any) -> dict[str, Any]:
+    """What a session is, and what has changed in it."""
     return {
         "read only": session.read_only,
         "mode": enum_name(session.mode),
@@ -46,7 +59,6 @@ def session_state(session: Any, side: Side) -> dict[str, Any]:
         "base": session.snapshot_id,
         "changed": session.has_uncommitted_changes,
         "status": session.status(),
-        "contents": contents(session.store),
     }
 
 
