@@ -123,6 +123,8 @@ class Report:
         Whether faults could be injected into it.
     label
         What the server is called, if it was named.
+    left
+        What could not be removed at the end.
     """
 
     storage: str
@@ -133,6 +135,7 @@ class Report:
     seconds: float = 0.0
     transport: Transport = Transport.NONE
     label: str = ""
+    left: str = ""
 
     @property
     def failures(self) -> list[Result]:
@@ -213,7 +216,7 @@ class Report:
             lines.append(
                 f"Failed in {group} ({GROUPS[group]}): {ids}. On such a storage {CONSEQUENCES[group]}."
             )
-        return [line for line in lines if line]
+        return [line for line in [*lines, self.left] if line]
 
     def _meaning(self, level: Level) -> str:
         if level is Level.NONE and self.passed:

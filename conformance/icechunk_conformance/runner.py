@@ -66,6 +66,8 @@ def run_suite(
     clock = SystemClock()
     start = clock.monotonic()
 
+    left: list[str] = []
+
     async def run() -> list[Result]:
         results: list[Result] = []
         try:
@@ -75,7 +77,7 @@ def run_suite(
                 if progress is not None:
                     progress(result)
         finally:
-            await location.cleanup()
+            left.append(await location.cleanup())
         return results
 
     results = asyncio.run(run())
@@ -87,4 +89,5 @@ def run_suite(
         complete=len(checks) == len(all_checks()),
         seconds=clock.monotonic() - start,
         transport=location.transport,
+        left=left[0],
     )

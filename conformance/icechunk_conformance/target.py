@@ -19,7 +19,7 @@ from icechunk_conformance.transport import Transport
 from icechunk_conformance.twin import with_twin
 from icechunk_conformance.workers import WorkerPool
 from icechunk_core.contract import AtomicityScope, Capabilities, Storage
-from icechunk_core.errors import IcechunkError
+from icechunk_core.errors import IcechunkError, InvalidKey
 from icechunk_core.ids import SystemIds
 
 __all__ = ["Location", "Opener", "Target", "UrlOpener"]
@@ -170,21 +170,34 @@ class Location:
             text = text.replace(secret, "***")
         return text
 
-    async def cleanup(self) -> None:
-        """Remove what the run wrote; stop the other processes."""
+    async def cleanup(self) -> str:
+        """Remove what the run wrote; stop the other processes. What could not be removed, in words."""
         if self._own_workers is not None:
             self._own_workers.stop()
             self._own_workers = None
+        problem = ""
         if not self.capabilities.read_only or self.twin is not None:
             client = self.usable()
-            keys = set(self.written)
-            if self.capabilities.list:
-                keys.update([info.key async for info in client.list(self.prefix, None)])
-            remaining = sorted(keys)
-            for start in range(0, len(remaining), 1000):
-                await client.delete(remaining[start : start + 1000])
+            try:
+                await self._remove(client)
+            except Exception as error:
+                # A storage that cannot even delete still gets its report.
+                problem = self.masked(
+                    f"objects under {self.prefix} may be left: {type(error).__name__}: {error}"
+                )
             await client.close()
         await self.origin.close()
+        return problem
+
+    async def _remove(self, client: Storage) -> None:
+        keys = set(self.written)
+        if self.capabilities.list:
+            keys.update([info.key async for info in client.list(self.prefix, None)])
+        remaining = sorted(keys)
+        for start in range(0, len(remaining), 1000):
+            for result in await client.delete(remaining[start : start + 1000]):
+                if result.error is not None and not isinstance(result.error, InvalidKey):
+                    raise result.error
 
 
 class Target:

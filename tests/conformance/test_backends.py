@@ -9,6 +9,7 @@ import pytest
 from icechunk_conformance import Level, Location, run_suite
 from icechunk_conformance.pytest import StorageConformance
 from icechunk_conformance.reference import ReferenceStorage
+from icechunk_conformance.reference_http import HttpReference
 from icechunk_conformance.reference_shared import SharedStorage
 from icechunk_conformance.workers import WorkerPool
 
@@ -48,8 +49,10 @@ class TestReadOnlyMemory(StorageConformance):
     url = "memory:?read_only=true"
 
 
-@pytest.mark.parametrize("backend", [ReferenceStorage, SuspendingReference, SharedStorage])
-def test_the_reference_storages_pass(backend: type[ReferenceStorage], workers: WorkerPool) -> None:
+@pytest.mark.parametrize("backend", [ReferenceStorage, SuspendingReference, SharedStorage, HttpReference])
+def test_the_reference_storages_pass(
+    backend: type[ReferenceStorage] | type[HttpReference], workers: WorkerPool
+) -> None:
     """The storages that the gallery is derived from have no mistake of their own."""
     report = run_suite(Location(backend.opener("a-secret-to-keep"), workers=workers))
     assert [(result.check.id, result.message) for result in report.failures] == []

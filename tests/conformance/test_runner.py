@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from attrs import evolve
@@ -14,6 +15,8 @@ from icechunk_conformance.registry import REQUIREMENTS, Check, check, select
 from icechunk_conformance.target import Target
 from icechunk_conformance.workers import WorkerPool
 
+from icechunk_core.contract import DeleteResult, hookimpl
+from icechunk_core.errors import Unsupported
 from tests.conformance.support import ModestReference
 
 
@@ -43,6 +46,19 @@ def test_a_storage_that_cannot_list_is_cleaned_up_too(workers: WorkerPool) -> No
     location = Location(ModestReference.opener(), workers=workers)
     run_suite(location)
     assert dict(location.origin.config.place().objects) == {}
+
+
+def test_a_storage_that_cannot_delete_gets_its_report() -> None:
+    """What could not be removed is said; the results are not lost."""
+
+    class Keeps(ReferenceStorage):
+        @hookimpl
+        async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
+            raise Unsupported("nothing is ever deleted")
+
+    report = run_suite(Location(Keeps.opener()), only=["A01"])
+    assert report.passed
+    assert "may be left: Unsupported: nothing is ever deleted" in "\n".join(report.verdict())
 
 
 def test_checks_do_not_meet() -> None:
