@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SMOKE = Path(__file__).with_name("smoke.py")
-PACKAGES = {"icechunk_core", "icechunk_memory", "icechunk_filesystem", "icechunk_conformance"}
+BACKENDS = ("memory", "filesystem", "s3", "gcs", "azure", "http")
+PACKAGES = {"icechunk_core", "icechunk_conformance", *(f"icechunk_{name}" for name in BACKENDS)}
 
 
 @pytest.fixture(scope="module")
