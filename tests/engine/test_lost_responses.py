@@ -9,7 +9,7 @@ import pytest
 
 import icechunk_core as ic
 from icechunk_core.contract import Storage
-from icechunk_core.errors import StorageError, Timeout, Unavailable, VersionMismatch
+from icechunk_core.errors import RateLimited, StorageError, Timeout, Unavailable, VersionMismatch
 from tests.engine.faulty import Act, intercept_conditional_puts, lands_then, lands_then_others, never_lands
 
 GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{}}'
@@ -18,6 +18,8 @@ ERRORS = [
     VersionMismatch("condition failed"),
     Timeout("no answer"),
     Unavailable("connection reset"),
+    # A put that landed, was repeated below us, and was then told to slow down.
+    RateLimited("slow down"),
 ]
 METADATA = pytest.mark.parametrize("metadata", [True, False], ids=["with-metadata", "without-metadata"])
 
