@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import pickle
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path

@@ -10,8 +10,6 @@ from urllib.parse import SplitResult
 
 import pytest
 from attrs import field, frozen
-from icechunk_memory._config import MemoryConfig
-from icechunk_memory._storage import CAPABILITIES, MemoryStorage
 from zarr.core.buffer import default_buffer_prototype
 
 from icechunk_core import (
@@ -31,6 +29,8 @@ from icechunk_core import (
 )
 from icechunk_core.contract import BackendSpec
 from icechunk_core.plugins import register_backend, unregister_backend
+from icechunk_memory._config import MemoryConfig
+from icechunk_memory._storage import CAPABILITIES, MemoryStorage
 from tests.classic.conftest import Call
 from tests.classic.helpers import make_array, values
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from icechunk_conformance.proxy import FaultProxy
 
+from icechunk_conformance.proxy import FaultProxy
 from tests.concurrency import committers, under_faults
 from tests.servers.gcs import GcsServer
 

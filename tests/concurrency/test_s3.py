@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import pytest
-from icechunk_conformance.proxy import FaultProxy
 
+from icechunk_conformance.proxy import FaultProxy
 from tests.concurrency import committers, under_faults
 from tests.servers.s3 import S3Server
 

@@ -13,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 import zarr
+
+import icechunk_core
 from icechunk_conformance.proxy import Exchange, FaultProxy, WireFault
 from icechunk_conformance.wire_faults import (
     answer_is_error,
@@ -21,8 +23,6 @@ from icechunk_conformance.wire_faults import (
     refused_with,
     request_lost,
 )
-
-import icechunk_core
 from icechunk_core.errors import ConflictError, OutcomeUnknown
 
 FAULTS = (answer_lost, request_lost, answer_is_error(503), refused_with(429), refused_with(503))

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from attrs import frozen
+
 from icechunk_conformance import BUDGETS, Budget, Location, Report, run_suite
 from icechunk_conformance.backends_page import backends_page
-
 from icechunk_core.contract import Storage
 from icechunk_core.storage import storage_from_url
 from tests.conformance.static_server import StaticServer

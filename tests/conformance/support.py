@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from attrs import evolve
+
 from icechunk_conformance import Budget
 from icechunk_conformance.reference import REFERENCE, ReferenceStorage
-
 from icechunk_core.contract import Capabilities
 
 # As small as the mistakes of the gallery allow: parts of 4 MiB, pages of 1,000.

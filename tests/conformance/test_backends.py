@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+
 from icechunk_conformance import Level, Location, run_suite
 from icechunk_conformance.pytest import StorageConformance
 from icechunk_conformance.reference import ReferenceStorage
 from icechunk_conformance.reference_http import HttpReference
 from icechunk_conformance.reference_shared import SharedStorage
 from icechunk_conformance.workers import WorkerPool
-
 from tests.conformance.support import SuspendingReference
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from icechunk_conformance import all_checks
 from icechunk_conformance.backends_page import backends_page, read_servers
-
 from tests.conformance.on_servers import FOLDER, NAMES, PAGE
 
 COMMIT_SAFE = ("memory", "filesystem", "ministack", "seaweedfs", "fake_gcs", "azurite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import field, frozen
+
 from icechunk_conformance import Location
 from icechunk_conformance.endpoints import endpoint_of, large_from, rerouted
 from icechunk_conformance.reference import ReferenceStorage

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from icechunk_conformance import Location, Status, all_checks, run_check
 from icechunk_conformance.broken import BY_CHANCE, UNCAUGHT, Broken, gallery
 from icechunk_conformance.broken.gallery import SECRET
 from icechunk_conformance.reference_http import HttpReference
 from icechunk_conformance.workers import WorkerPool
-
 from tests.conformance.support import GALLERY_BUDGET
 
 REPOSITORIES = {check.id for check in all_checks() if check.group == "M"}

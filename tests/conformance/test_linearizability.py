@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from icechunk_conformance.chance import Chance
 from icechunk_conformance.expect import Failure
 from icechunk_conformance.histories import Attempt, Step, judge_attempts, judge_steps
 from icechunk_conformance.linearizability import ABSENT, Event, linearizable
 from icechunk_conformance.registers import judge
-
 from icechunk_core.contract import Version
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+
 from icechunk_conformance import Location, wire_faults
 from icechunk_conformance.expect import Failure
 from icechunk_conformance.injection import Moment, WireFaults
@@ -13,7 +14,6 @@ from icechunk_conformance.proxy import FaultProxy, WireFault
 from icechunk_conformance.reference_http import HttpReference
 from icechunk_conformance.reference_server import ObjectServer
 from icechunk_conformance.wire import Message
-
 from icechunk_core.contract import IF_ABSENT, Storage
 from icechunk_core.errors import AlreadyExists, Timeout, Unavailable
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 from attrs import evolve
+
 from icechunk_conformance import Level, Location, Report, Result, Status, all_checks, run_suite
 from icechunk_conformance.reference import REFERENCE, ReferenceStorage
 from icechunk_conformance.table import print_report
 from icechunk_conformance.transport import Transport
 from icechunk_conformance.workers import WorkerPool
-
 from icechunk_core.contract import AtomicityScope, Capabilities
 from tests.conformance.support import ModestReference, ReadOnlyReference, SingleWriterReference
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from attrs import evolve
+
 from icechunk_conformance import Location, Status, all_checks, run_check, run_suite
 from icechunk_conformance.broken import gallery
 from icechunk_conformance.broken.gallery import SECRET
@@ -14,7 +15,6 @@ from icechunk_conformance.reference import ReferenceStorage
 from icechunk_conformance.registry import REQUIREMENTS, Check, check, select
 from icechunk_conformance.target import Target
 from icechunk_conformance.workers import WorkerPool
-
 from icechunk_core.contract import DeleteResult, hookimpl
 from icechunk_core.errors import Unsupported
 from tests.conformance.support import ModestReference

@@ -6,8 +6,8 @@ Only the groups that tell servers apart run here; ``python -m tests.conformance.
 from __future__ import annotations
 
 import pytest
-from icechunk_conformance import SMALL, run_suite
 
+from icechunk_conformance import SMALL, run_suite
 from tests.conformance.on_servers import location_on
 
 CAUGHT_BY = {

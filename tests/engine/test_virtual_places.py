@@ -132,6 +132,7 @@ def test_memory_and_other_plugins(memory: Storage) -> None:
         return MemoryStorage(memory.config)
 
     from attrs import evolve
+
     from icechunk_memory.plugin import icechunk_backends
 
     spec = evolve(next(iter(icechunk_backends())), name="other", schemes=("other",), factory=factory)

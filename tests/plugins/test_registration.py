@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from icechunk_memory._config import MemoryConfig
-from icechunk_memory._storage import CAPABILITIES, MemoryStorage
 
 from icechunk_core.contract import ALWAYS, BackendSpec, Storage
 from icechunk_core.drive import run_direct
@@ -23,6 +21,8 @@ from icechunk_core.plugins import (
     unregister_backend,
     unregister_wrapper,
 )
+from icechunk_memory._config import MemoryConfig
+from icechunk_memory._storage import CAPABILITIES, MemoryStorage
 
 Install = Callable[..., None]
 

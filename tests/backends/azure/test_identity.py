@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from icechunk_azure._identity import Bearer, Fetched, RenewedSource, SasToken, SharedKey, secrets_of
 from icechunk_azure._location import Location
 from icechunk_azure._sources import source_of
-
 from icechunk_core.clock import SystemClock, datetime_from_us
 from icechunk_core.contract.credentials import AzureCredentials
 from icechunk_core.contract.errors import Unauthenticated

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+
 from icechunk_azure._config import AzureConfig
 from icechunk_azure._location import EMULATOR_KEY, Location, locate
 from icechunk_azure._sources import described
-
 from icechunk_core.contract.credentials import AzureCredentials, AzureStaticCredentials
 from icechunk_core.contract.errors import StorageConfigError
 from icechunk_core.storage import azure_storage, storage_from_url

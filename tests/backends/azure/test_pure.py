@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from icechunk_azure._listing import in_key_order
 from icechunk_azure._names import BlobNames, decode_metadata, encode_metadata
 from icechunk_azure._signing import Signer
 from icechunk_azure._wire import Entry
 from icechunk_azure._writing import _divided
-
 from icechunk_core.contract.errors import InvalidKey
 
 NAMES = st.text("abcxyz0123456789-", min_size=1, max_size=12)

@@ -6,13 +6,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from icechunk_core.contract import Storage, open_backend
+from icechunk_core.drive import run_direct
 from icechunk_filesystem._config import FilesystemConfig
 from icechunk_filesystem._storage import FilesystemStorage, make_storage
 from icechunk_filesystem._system import System
 from icechunk_filesystem.plugin import icechunk_backends
-
-from icechunk_core.contract import Storage, open_backend
-from icechunk_core.drive import run_direct
 
 T = TypeVar("T")
 

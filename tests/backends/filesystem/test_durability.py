@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from icechunk_filesystem._system import System
 
 from icechunk_core.contract import IF_ABSENT, IfVersion, Storage, Version
 from icechunk_core.contract.errors import NotFound, OutcomeUnknown
+from icechunk_filesystem._system import System
 from tests.backends.filesystem.crash import Recorder, states_after_power_loss
 from tests.backends.filesystem.support import now, open_at, open_with, read
 

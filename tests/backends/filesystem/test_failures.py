@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from icechunk_filesystem._errors import translated
-from icechunk_filesystem._system import System
 
 from icechunk_core.contract import IF_ABSENT, IfVersion, Storage
 from icechunk_core.contract.errors import (
@@ -27,6 +25,8 @@ from icechunk_core.contract.errors import (
     Timeout,
     Unavailable,
 )
+from icechunk_filesystem._errors import translated
+from icechunk_filesystem._system import System
 from tests.backends.filesystem import workers
 from tests.backends.filesystem.support import files_below, keys_of, now, open_at, open_with, read
 

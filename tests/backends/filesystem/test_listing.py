@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from icechunk_core.contract import ObjectInfo, Storage
 from icechunk_filesystem._directories import Directories
 from icechunk_filesystem._listing import walk
 from icechunk_filesystem._paths import KeyCodec
 from icechunk_filesystem._system import System
-
-from icechunk_core.contract import ObjectInfo, Storage
 from tests.backends.filesystem.support import keys_of, now, open_at
 
 segments = st.text("ab!-.0é~%ü€😀", min_size=1, max_size=3).filter(lambda text: text.strip("."))

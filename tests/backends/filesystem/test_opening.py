@@ -11,14 +11,14 @@ from pathlib import Path
 
 import filelock
 import pytest
-from icechunk_filesystem import _locks, _probe
-from icechunk_filesystem._config import FilesystemConfig
-from icechunk_filesystem._system import System
-from icechunk_filesystem._temporary import ABANDONED_AFTER_SECONDS
 
 from icechunk_core.contract import IF_ABSENT, AtomicityScope, IfVersion, Storage, Version
 from icechunk_core.contract.errors import AlreadyExists, StorageConfigError, Unsupported, VersionMismatch
 from icechunk_core.plugins.opening import open_storage
+from icechunk_filesystem import _locks, _probe
+from icechunk_filesystem._config import FilesystemConfig
+from icechunk_filesystem._system import System
+from icechunk_filesystem._temporary import ABANDONED_AFTER_SECONDS
 from tests.backends.filesystem.support import files_below, keys_of, now, open_at, open_with, read
 
 

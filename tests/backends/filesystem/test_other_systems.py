@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from icechunk_filesystem import _reading, _system, _temporary
-from icechunk_filesystem._system import System
 
 from icechunk_core.contract import IF_ABSENT, IfVersion, Range
 from icechunk_core.contract.errors import InvalidKey, PermissionDenied
+from icechunk_filesystem import _reading, _system, _temporary
+from icechunk_filesystem._system import System
 from tests.backends.filesystem.support import keys_of, now, open_at, open_with, read
 
 

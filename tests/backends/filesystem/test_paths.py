@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from icechunk_filesystem._paths import KeyCodec, encode_segment
 
 from icechunk_core.contract.errors import InvalidKey
+from icechunk_filesystem._paths import KeyCodec, encode_segment
 from tests.backends.filesystem.support import keys_of, open_at, read
 
 POSIX = KeyCodec(windows=False)

@@ -12,10 +12,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from icechunk_filesystem._system import System
 
 from icechunk_core.contract import IF_ABSENT, IfVersion, Storage
 from icechunk_core.contract.errors import AlreadyExists, StorageError, VersionMismatch
+from icechunk_filesystem._system import System
 from tests.backends.filesystem import workers
 from tests.backends.filesystem.support import keys_of, now, open_at, open_with, read
 

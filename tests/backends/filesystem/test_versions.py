@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from icechunk_filesystem._system import System
-from icechunk_filesystem._versions import is_coarse, is_marked, stamp
 
 from icechunk_core.contract import ALWAYS, IF_ABSENT, Condition, IfVersion, Storage
 from icechunk_core.contract.errors import VersionMismatch
+from icechunk_filesystem._system import System
+from icechunk_filesystem._versions import is_coarse, is_marked, stamp
 from tests.backends.filesystem.support import now, open_at, open_with, read
 
 

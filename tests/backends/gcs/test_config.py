@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from icechunk_gcs._config import GcsConfig
-from icechunk_gcs._settings import GOOGLE, settings_of
 
 from icechunk_core.contract.credentials import GcsCredentials, GcsStaticCredentials
 from icechunk_core.errors import StorageConfigError
 from icechunk_core.storage import gcs_storage, storage_from_url
+from icechunk_gcs._config import GcsConfig
+from icechunk_gcs._settings import GOOGLE, settings_of
 
 SECRET = "ya29.a-token-to-keep"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from icechunk_conformance import Location, run_suite
 
+from icechunk_conformance import Location, run_suite
 from icechunk_core.contract import Storage
 from tests.servers.gcs import GcsServer
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from icechunk_gcs import _large_reads
-from icechunk_gcs._large_reads import is_large, read_in_parts
 
 from icechunk_core.clock import datetime_from_us
 from icechunk_core.contract import ObjectInfo, Range, Version, resolve_range
 from icechunk_core.contract.errors import InvalidRange, NotFound, StorageError, VersionMismatch
+from icechunk_gcs import _large_reads
+from icechunk_gcs._large_reads import is_large, read_in_parts
 from tests.servers.gcs import GcsServer
 
 OLD, NEW = bytes(range(100)), bytes(reversed(range(90)))

@@ -10,10 +10,10 @@ import threading
 from collections.abc import AsyncIterator
 
 import pytest
-from icechunk_gcs._storage import GcsStorage
 
 from icechunk_core.contract import IF_ABSENT, From, IfVersion, Range, Storage, Suffix
 from icechunk_core.contract.errors import AlreadyExists, Closed, NotFound, ReadOnly, VersionMismatch
+from icechunk_gcs._storage import GcsStorage
 from tests.servers.gcs import GcsServer
 
 

@@ -6,6 +6,18 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from icechunk_core.contract import (
+    ALWAYS,
+    IF_ABSENT,
+    ByteRange,
+    From,
+    IfVersion,
+    Range,
+    Suffix,
+    Version,
+)
+from icechunk_core.contract.errors import InvalidKey, InvalidRange, Unavailable, VersionMismatch
 from icechunk_gcs._replies import (
     Reply,
     page_of,
@@ -25,18 +37,6 @@ from icechunk_gcs._requests import (
     upload_object,
     wanted_generation,
 )
-
-from icechunk_core.contract import (
-    ALWAYS,
-    IF_ABSENT,
-    ByteRange,
-    From,
-    IfVersion,
-    Range,
-    Suffix,
-    Version,
-)
-from icechunk_core.contract.errors import InvalidKey, InvalidRange, Unavailable, VersionMismatch
 
 NAME = "a b/ü%2F?#"
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from icechunk_gcs._errors import AttemptFailed
-from icechunk_gcs._retry import Retrying
 
 from icechunk_core.contract.errors import (
     OutcomeUnknown,
@@ -18,6 +16,8 @@ from icechunk_core.contract.errors import (
     VersionMismatch,
 )
 from icechunk_core.ids import SeededIds
+from icechunk_gcs._errors import AttemptFailed
+from icechunk_gcs._retry import Retrying
 
 
 class Clock:

@@ -15,15 +15,15 @@ from urllib.parse import parse_qs
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from icechunk_gcs._config import GcsConfig
-from icechunk_gcs._settings import settings_of
-from icechunk_gcs._tokens import Tokens
 
 from icechunk_core.clock import SystemClock
 from icechunk_core.contract import Storage
 from icechunk_core.contract.errors import StorageConfigError, StorageError, Unauthenticated
 from icechunk_core.credentials import GcsBearerCredential, gcs_refreshable_credentials
 from icechunk_core.storage import storage_from_url
+from icechunk_gcs._config import GcsConfig
+from icechunk_gcs._settings import settings_of
+from icechunk_gcs._tokens import Tokens
 from tests.backends.gcs.scripted import Answer, Asked, ScriptedServer, json_error, stored
 
 SECRET = "ya29.a-token-to-keep"

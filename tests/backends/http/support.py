@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from icechunk_http._config import HttpConfig
-from icechunk_http._storage import HttpStorage
-
 from icechunk_core.contract import Storage, open_backend
 from icechunk_core.ids import SystemIds
+from icechunk_http._config import HttpConfig
+from icechunk_http._storage import HttpStorage
 
 __all__ = ["Waits", "opened"]
 

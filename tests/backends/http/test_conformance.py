@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from icechunk_conformance.report import Report, Status
 from icechunk_conformance.runner import run_suite
 from icechunk_conformance.target import Location
-
 from tests.backends.http.server import plain_server, web_server
 
 READING = ("A", "B", "C", "D", "I", "J")

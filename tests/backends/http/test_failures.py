@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from icechunk_http._errors import retry_after
 
 from icechunk_core.clock import SystemClock
 from icechunk_core.errors import (
@@ -19,6 +18,7 @@ from icechunk_core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from icechunk_http._errors import retry_after
 from tests.backends.http.server import Answer, Request, Script, WebServer
 from tests.backends.http.support import Waits, opened
 

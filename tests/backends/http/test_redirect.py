@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import zarr
-from icechunk_http._redirect import storage_url
 
 import icechunk_core
 from icechunk_core.errors import Closed, ErrorKind, NotFound, ReadOnly, StorageConfigError, StorageError
 from icechunk_core.storage import redirect_storage
+from icechunk_http._redirect import storage_url
 from tests.backends.http.server import Answer, Request, WebServer
 from tests.backends.http.test_repositories import VALUES, write_repository
 from tests.interop.implementations import load_peer

@@ -7,9 +7,6 @@ import pickle
 from pathlib import Path
 
 import pytest
-from icechunk_http._config import HttpConfig
-from icechunk_http._proxies import proxy_for
-from icechunk_http._requests import Requests
 
 from icechunk_core.clock import SystemClock
 from icechunk_core.contract import Range
@@ -17,6 +14,9 @@ from icechunk_core.errors import IcechunkError, PermissionDenied, StorageConfigE
 from icechunk_core.ids import SystemIds
 from icechunk_core.plugins import open_storage
 from icechunk_core.storage import http_storage, storage_from_url
+from icechunk_http._config import HttpConfig
+from icechunk_http._proxies import proxy_for
+from icechunk_http._requests import Requests
 from tests.backends.http.server import Answer, Request, WebServer, web_server
 from tests.backends.http.support import opened
 

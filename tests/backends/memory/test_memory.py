@@ -19,9 +19,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from icechunk_memory._config import MemoryConfig
-from icechunk_memory._space import Space, find_space
-from icechunk_memory._storage import MemoryStorage
 
 from icechunk_core.clock import SystemClock
 from icechunk_core.contract import IF_ABSENT, IfVersion, Range, Storage, Suffix, open_backend
@@ -38,6 +35,9 @@ from icechunk_core.errors import (
     VersionMismatch,
 )
 from icechunk_core.plugins import open_storage
+from icechunk_memory._config import MemoryConfig
+from icechunk_memory._space import Space, find_space
+from icechunk_memory._storage import MemoryStorage
 
 T = TypeVar("T")
 

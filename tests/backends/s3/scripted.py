@@ -9,11 +9,11 @@ from typing import Any
 
 from aiohttp import web
 from attrs import define, evolve, field, frozen
-from icechunk_s3._storage import S3Storage
 
 from icechunk_core.clock import Clock
 from icechunk_core.contract import Storage, open_backend
 from icechunk_core.storage import s3_storage
+from icechunk_s3._storage import S3Storage
 
 ACCESS_KEY, SECRET_KEY = "scripted-access-key", "scripted-secret-key-of-the-tests"
 

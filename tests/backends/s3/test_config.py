@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from icechunk_s3._addresses import plain_address
-from icechunk_s3._config import S3Config
-from icechunk_s3._quirks import profile_of
 
 import icechunk_core as ic
 from icechunk_core.contract import Storage
 from icechunk_core.contract.errors import StorageConfigError
+from icechunk_s3._addresses import plain_address
+from icechunk_s3._config import S3Config
+from icechunk_s3._quirks import profile_of
 
 KEYS = {"access_key_id": "id", "secret_access_key": "secret"}
 

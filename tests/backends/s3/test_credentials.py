@@ -7,12 +7,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from icechunk_s3._config import S3Config
-from icechunk_s3._credentials import RenewedCredentials
 
 from icechunk_core.clock import SystemClock, datetime_from_us
 from icechunk_core.contract.credentials import S3Credentials, S3StaticCredentials
 from icechunk_core.contract.errors import StorageConfigError, Unauthenticated
+from icechunk_s3._config import S3Config
+from icechunk_s3._credentials import RenewedCredentials
 from tests.backends.s3.scripted import error, found, scripted
 
 LEAN = pytest.mark.parametrize("lean", [True, False], ids=["lean", "sdk"])

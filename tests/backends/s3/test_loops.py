@@ -11,9 +11,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from icechunk_s3._loops import LoopClients
 
 from icechunk_core.contract.errors import Closed
+from icechunk_s3._loops import LoopClients
 from tests.servers.s3 import S3Server
 
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from icechunk_s3._errors import Failure, Where
-from icechunk_s3._multipart import combined_etag
-from icechunk_s3._retry import Retries, RetryPolicy
 
 from icechunk_core.contract import ALWAYS, IF_ABSENT, Condition, IfVersion, Version
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError, Timeout, Unavailable, VersionMismatch
+from icechunk_s3._errors import Failure, Where
+from icechunk_s3._multipart import combined_etag
+from icechunk_s3._retry import Retries, RetryPolicy
 from tests.backends.s3.scripted import WRITTEN, Answer, error, found, reopened, scripted
 
 LEAN = pytest.mark.parametrize("lean", [True, False], ids=["lean", "sdk"])

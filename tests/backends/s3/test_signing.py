@@ -10,10 +10,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from icechunk_s3._signing import EMPTY_SHA256, Signer, quoted_name
 
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.contract.credentials import S3StaticCredentials
+from icechunk_s3._signing import EMPTY_SHA256, Signer, quoted_name
 
 NOW = datetime(2026, 7, 1, 10, 20, 30, tzinfo=UTC)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from icechunk_core.contract import BackendSpec, Storage, hookimpl
 from icechunk_memory._config import MemoryConfig
 from icechunk_memory._storage import CAPABILITIES, MemoryStorage
-
-from icechunk_core.contract import BackendSpec, Storage, hookimpl
 
 seen: list[dict[str, Any]] = []
 
