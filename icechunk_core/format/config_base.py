@@ -19,6 +19,7 @@ from attrs import define, field, frozen
 
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import InvalidInputError
+from icechunk_core.format.config_display import described, executable
 
 __all__ = [
     "Codec",
@@ -114,9 +115,10 @@ def _converter(codec: Codec) -> Any:
     return attrs.Converter(convert, takes_self=True, takes_field=True)
 
 
-def custom(codec: Codec, *, init: bool = True) -> Any:
-    """A nullable field with a codec of its own."""
-    return field(default=None, init=init, converter=_converter(codec), metadata={"codec": codec})
+def custom(codec: Codec, *, init: bool = True, nested: type[ConfigNode] | None = None) -> Any:
+    """A nullable field with a codec of its own; ``nested`` is the class of a nested configuration."""
+    metadata = {"codec": codec} if nested is None else {"codec": codec, "node": nested}
+    return field(default=None, init=init, converter=_converter(codec), metadata=metadata)
 
 
 def integer(bits: int, *, minimum: int = 0, signed: bool = False) -> Any:
@@ -186,7 +188,7 @@ def node(cls: type[ConfigNode], *, replaced_whole: bool = False) -> Any:
         return value
 
     merge = None if replaced_whole else lambda mine, theirs: mine.merged_with(theirs)
-    return custom(Codec(check, lambda value: value.to_tree(), cls.from_tree, merge))
+    return custom(Codec(check, lambda value: value.to_tree(), cls.from_tree, merge), nested=cls)
 
 
 def _typed(cls: type, description: str) -> Callable[[Tree], Any]:
@@ -220,6 +222,12 @@ class ConfigNode:
     """Keys that must be present and not null."""
 
     unknown: dict[str, Tree] = field(factory=dict, init=False, repr=False, kw_only=True)
+
+    def __repr__(self) -> str:
+        return executable(self)
+
+    def __str__(self) -> str:
+        return described(self)
 
     def _repr_html_(self) -> str:
         rows = (f"<tr><th>{key}</th><td>{html_cell(getattr(self, key))}</td></tr>" for key in self.codecs())

@@ -66,7 +66,7 @@ def _timeout(value: Any) -> int | None:
     return seconds
 
 
-@define
+@define(repr=False)
 class S3Options(ConfigNode):
     """How to reach an S3 compatible service.
 
@@ -366,7 +366,7 @@ def _prefix_from_tree(tree: Tree) -> str:
     return tree
 
 
-@define
+@define(repr=False)
 class VirtualChunkContainer(ConfigNode):
     """A place that virtual chunks may be read from.
 

@@ -43,7 +43,7 @@ def _check_preload(value: Any) -> ManifestPreloadCondition:
     return value
 
 
-@define
+@define(repr=False)
 class ManifestPreloadConfig(ConfigNode):
     """Which manifests to load as a session starts.
 
@@ -118,7 +118,7 @@ def _sizes_from_tree(tree: Tree) -> SplitSizes:
         raise InvalidTree(f"invalid split rule: {error}") from None
 
 
-@define
+@define(repr=False)
 class ManifestSplittingConfig(ConfigNode):
     """Into how many manifests the chunk references of an array go.
 
@@ -152,7 +152,7 @@ class ManifestSplittingConfig(ConfigNode):
         return {condition: dict(sizes) for condition, sizes in self.split_sizes or ()}
 
 
-@define
+@define(repr=False)
 class ManifestVirtualChunkLocationCompressionConfig(ConfigNode):
     """When and how the locations of virtual chunks are compressed with a dictionary.
 
@@ -172,7 +172,7 @@ class ManifestVirtualChunkLocationCompressionConfig(ConfigNode):
     compression_level: int | None = integer(32, signed=True)
 
 
-@define
+@define(repr=False)
 class ManifestConfig(ConfigNode):
     """Everything about manifests.
 

@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 
-@define
+@define(repr=False)
 class StorageConcurrencySettings(ConfigNode):
     """How large objects are read in parallel.
 
@@ -32,7 +32,7 @@ class StorageConcurrencySettings(ConfigNode):
     ideal_concurrent_request_size: int | None = integer(64, minimum=1)
 
 
-@define
+@define(repr=False)
 class StorageRetriesSettings(ConfigNode):
     """How failed requests are repeated, with exponential backoff.
 
@@ -49,7 +49,7 @@ class StorageRetriesSettings(ConfigNode):
     max_backoff_ms: int | None = integer(32)
 
 
-@define
+@define(repr=False)
 class StorageTimeoutSettings(ConfigNode):
     """When to give up, in milliseconds; None leaves it to the storage client.
 
@@ -67,7 +67,7 @@ class StorageTimeoutSettings(ConfigNode):
     operation_attempt_timeout_ms: int | None = integer(32)
 
 
-@define
+@define(repr=False)
 class StorageSettings(ConfigNode):
     """How a repository uses its storage.
 

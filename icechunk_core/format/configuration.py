@@ -9,7 +9,6 @@ the ``effective_`` methods then give the values to use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -91,7 +90,7 @@ class CompressionAlgorithm(Enum):
         return CompressionAlgorithm.Zstd
 
 
-@define
+@define(repr=False)
 class CompressionConfig(ConfigNode):
     """How metadata files are compressed.
 
@@ -112,7 +111,7 @@ class CompressionConfig(ConfigNode):
         return CompressionConfig()
 
 
-@define
+@define(repr=False)
 class CachingConfig(ConfigNode):
     """How much metadata is kept in memory.
 
@@ -136,7 +135,7 @@ class CachingConfig(ConfigNode):
         return CachingConfig()
 
 
-@define
+@define(repr=False)
 class RepoUpdateRetryConfig(ConfigNode):
     """How updates of the repository object are repeated when others update it too.
 
@@ -182,7 +181,7 @@ def _containers_from_tree(tree: Tree) -> dict[str, VirtualChunkContainer]:
     return containers
 
 
-@define
+@define(repr=False)
 class RepositoryConfig(ConfigNode):
     """Settings of a repository; None means "not set here".
 
@@ -230,14 +229,12 @@ class RepositoryConfig(ConfigNode):
         Nested settings merge key by key, except `virtual_chunk_containers`, `manifest.preload` and
         `manifest.splitting`, which are replaced whole.
 
-        >>>
-        RepositoryConfig(inline_chunk_threshold_bytes=1).merge(RepositoryConfig(max_concurrent_requests=2))
-        RepositoryConfig(inline_chunk_threshold_bytes=1, max_concurrent_requests=2)
+        >>> one = RepositoryConfig(inline_chunk_threshold_bytes=1)
+        >>> both = one.merge(RepositoryConfig(max_concurrent_requests=2))
+        >>> both.inline_chunk_threshold_bytes, both.max_concurrent_requests
+        (1, 2)
         """
         return self.merged_with(other)
-
-    def __repr__(self) -> str:
-        return f"RepositoryConfig({', '.join(_set_values(self))})"
 
     # --- virtual chunk containers ---
 
@@ -354,10 +351,3 @@ class RepositoryConfig(ConfigNode):
 
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
-
-
-def _set_values(config: ConfigNode) -> Iterator[str]:
-    for attribute in attrs.fields(type(config)):
-        value = getattr(config, attribute.name)
-        if attribute.repr and value is not None:
-            yield f"{attribute.name}={value!r}"

@@ -314,7 +314,9 @@ class Repository(
         return f"<icechunk_core.Repository (spec {self._context.spec_version}) on {self.storage!r}>"
 
     def __str__(self) -> str:
-        return text_of(f"Repository (v{self._context.spec_version})", self._described())
+        # The configuration is long; it shows itself when it is asked for.
+        shown = [("storage", self.storage), ("config", "<RepositoryConfig ...>")]
+        return text_of(f"Repository (v{self._context.spec_version})", shown)
 
     def _repr_html_(self) -> str:
         return html_of(f"Repository (v{self._context.spec_version})", self._described())

@@ -43,7 +43,6 @@ def test_nothing_is_set_at_first() -> None:
     """The default configuration sets nothing, and is equal to an empty one."""
     assert RepositoryConfig.default() == RepositoryConfig()
     assert set(RepositoryConfig().to_tree().values()) == {None}
-    assert repr(RepositoryConfig()) == "RepositoryConfig()"
     assert CachingConfig.default() == CachingConfig()
     assert CompressionConfig.default() == CompressionConfig()
     assert CompressionAlgorithm.default() is CompressionAlgorithm.Zstd
