@@ -22,7 +22,15 @@ from urllib.parse import urlsplit
 
 from attrs import Factory, define, field
 
-from icechunk_conformance.wire import LIMIT, Message, WireError, read_request, read_response, response
+from icechunk_conformance.wire import (
+    LIMIT,
+    Message,
+    WireError,
+    read_request,
+    read_response,
+    response,
+    stop_accepting,
+)
 
 __all__ = ["Action", "Exchange", "FaultProxy", "WireFault"]
 
@@ -173,7 +181,7 @@ class FaultProxy:
 
     async def _close(self) -> None:
         self.stopping.set()
-        self._server.close()
+        await stop_accepting(self._server)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -193,11 +201,11 @@ class FaultProxy:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        try:
-            await self.task(self._serve(reader, writer))
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+        serving = self.task(self._serve(reader, writer))
+        # Not `await serving`: its cancellation is the end of this connection, not of this task.
+        await asyncio.wait([serving])
+        self._writers.discard(writer)
+        writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from attrs import frozen
 
-from icechunk_conformance.wire import LIMIT, Message, WireError, read_request, response
+from icechunk_conformance.wire import LIMIT, Message, WireError, read_request, response, stop_accepting
 from icechunk_core.clock import SystemClock
 
 __all__ = ["PAGE", "ObjectServer", "shared_server"]
@@ -61,16 +61,17 @@ class ObjectServer:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
         await self._stopping.wait()
-        server.close()
+        await stop_accepting(server)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await task
+        await asyncio.wait([task])
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -6,12 +6,15 @@ import asyncio
 
 from attrs import frozen
 
-__all__ = ["LIMIT", "Message", "WireError", "read_request", "read_response", "response"]
+__all__ = ["LIMIT", "Message", "WireError", "read_request", "read_response", "response", "stop_accepting"]
 
 LIMIT = 1 << 20
 """Largest head, in bytes; give it to `asyncio.start_server` and `asyncio.open_connection`."""
 
 _END = b"\r\n\r\n"
+
+
+_TURNS_TO_ACCEPT = 5
 
 
 class WireError(Exception):
@@ -161,3 +164,14 @@ def response(status: int, reason: str, body: bytes = b"", **headers: str) -> byt
     told = {"Content-Length": str(len(body)), **{name.replace("_", "-"): headers[name] for name in headers}}
     lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
     return f"HTTP/1.1 {status} {reason}\r\n{lines}\r\n".encode("latin-1") + body
+
+
+async def stop_accepting(server: asyncio.Server) -> None:
+    """Close a listening socket. Connections that were accepted a moment ago come into being before: a
+    closed server has no place for them, and they would be left behind open."""
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        loop.remove_reader(sock.fileno())
+    for _ in range(_TURNS_TO_ACCEPT):
+        await asyncio.sleep(0)
+    server.close()

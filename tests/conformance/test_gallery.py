@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -13,6 +14,10 @@ from icechunk_conformance.reference_http import HttpReference
 from icechunk_conformance.workers import WorkerPool
 from tests.conformance.support import GALLERY_BUDGET
 
+# Broken storages may leave connections behind.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+TRIES = 10
 REPOSITORIES = {check.id for check in all_checks() if check.group == "M"}
 """Left out where they are not named: they take longest, and what they rest on is checked before."""
 SLOW_OVER_A_NETWORK = {
@@ -28,14 +33,23 @@ def failed_checks(entry: Broken, workers: WorkerPool, only: frozenset[str] | Non
         location = Location(entry.backend.opener(SECRET), budget=GALLERY_BUDGET, workers=workers)
         failed = set()
         for check in all_checks():
-            if only is None or check.id in only:
+            if only is not None and check.id not in only:
+                continue
+            # What is searched for at random is not found each time.
+            tries = TRIES if check.id in BY_CHANCE & entry.caught_by else 1
+            for _ in range(tries):
                 result = await run_check(check, location)
                 if result.status is Status.FAILED:
                     failed.add(check.id)
+                    break
         await location.cleanup()
         return failed
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    finally:
+        # What was left behind is noticed here, not in a test that knows nothing of it.
+        gc.collect()
 
 
 @pytest.mark.parametrize("entry", gallery(), ids=lambda entry: entry.name)

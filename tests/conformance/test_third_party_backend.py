@@ -56,10 +56,10 @@ def test_it_opens_by_its_scheme(installed: dict[str, str], tmp_path: Path) -> No
 
 
 def test_it_is_commit_safe(installed: dict[str, str], tmp_path: Path) -> None:
-    """The suite, run as a command on its URL, gives it Commit-safe."""
+    """The suite, run as a command on its URL, gives it more than Commit-safe: Production."""
     url = f"sqlite://{(tmp_path / 'objects.db').as_posix()}"
     run = run_suite_command(installed, url, "--json", "--require", "Commit-safe")
     assert run.returncode == 0, run.stdout + run.stderr
     report = json.loads(run.stdout)
-    assert report["level"] == "Commit-safe"
+    assert report["level"] == "Production"
     assert report["capabilities"]["atomicity"] == "process"

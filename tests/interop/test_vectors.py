@@ -36,7 +36,7 @@ def repo(vector: Vector, tmp_path: Path) -> icechunk_core.Repository:
                 prefix, icechunk_core.ObjectStoreConfig.LocalFileSystem(str(vector.data)), name="ext"
             )
         )
-        allowed[prefix] = None
+        allowed[prefix] = icechunk_core.Credentials.LocalFileSystemAccess()
     return icechunk_core.Repository.open(root, config, allowed)
 
 
