@@ -10,6 +10,7 @@ from attrs import frozen
 
 from icechunk_azure._errors import Failed
 from icechunk_core.clock import Clock
+from icechunk_core.contract.errors import RateLimited
 from icechunk_core.ids import IdSource
 
 __all__ = ["RetryPolicy", "Retrying"]
@@ -77,7 +78,8 @@ class Retrying:
         """Seconds before the next attempt; ``None`` to give up."""
         if not failed.error.retryable or not (repeatable or failed.unsent):
             return None
-        unreachable = failed.unsent and failed.retry_after is None and not failed.code
+        # Who asks to slow down can be reached.
+        unreachable = failed.unsent and not isinstance(failed.error, RateLimited)
         if attempt >= (min(_UNREACHABLE_TRIES, self._policy.tries) if unreachable else self._policy.tries):
             return None
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** (attempt - 1))

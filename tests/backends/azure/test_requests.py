@@ -81,6 +81,15 @@ async def test_what_is_retried(service: ScriptedService, lean: bool) -> None:
     await storage.close()
 
 
+async def test_who_asks_to_slow_down_is_reachable(service: ScriptedService, lean: bool) -> None:
+    """A bare 429 is waited out with all tries, not with the few for a service that cannot be reached."""
+    storage = service.storage(lean=lean)
+    service.answers(*[Answer(429)] * 4, found(b"body"))
+    assert bytes((await storage.get_range("a"))[0]) == b"body"
+    assert len(service.asked) == 5
+    await storage.close()
+
+
 async def test_tries_are_limited(service: ScriptedService, lean: bool) -> None:
     """A service that stays busy is given up after the configured number of tries."""
     storage = service.storage(lean=lean, max_tries=3)
