@@ -267,14 +267,21 @@ class World:
         )
         before = {id(use) for use in self.uses}
         protected = [use for use in self.uses if self.is_protected(use)]
+        old = {path.name for path in (self.root / "snapshots").iterdir() if path.stat().st_mtime <= OLD + 10}
         icechunk_core.Repository.open(storage).garbage_collect(LIMIT)
         protected += [use for use in self.uses if id(use) not in before]
-        self.uses = [use for use in self.uses if use in protected]
+        # Who reads an old version has no promise once the last ref that led to it is deleted.
+        gone = old - self.reachable(self.repo())
+        self.uses = [use for use in self.uses if use in protected and not gone & self.bases(use)]
         self.check()
+
+    def bases(self, use: Use) -> set[str]:
+        """The versions that a session and its forks read from."""
+        return {use.base, *(base for _, base, _, _ in use.forks)}
 
     def is_protected(self, use: Use) -> bool:
         """Whether a session that began after the limit reads from a version that is young or in use."""
-        return self.stays(use.base) and all(self.stays(base) for _, base, _, _ in use.forks)
+        return all(map(self.stays, self.bases(use)))
 
     def stays(self, version: str) -> bool:
         path = self.root / "snapshots" / version

@@ -210,7 +210,7 @@ class InPlaceConfig(SharedConfig):
     PLACE: ClassVar[type[SharedPlace]] = InPlacePlace
 
 
-@broken("written-in-place", "F12")
+@broken("written-in-place", "F12", sometimes="K01")
 class WrittenInPlace(SharedStorage):
     """Other processes see objects half written; the threads of its own do not."""
 
