@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -76,14 +77,14 @@ class Tokens:
             return self._signed
 
 
-class _Source:
+class _Source(ABC):
     """Where headers come from. Without an end they are used until the server refuses them."""
 
     renews = False
 
+    @abstractmethod
     def fetch(self, *, again: bool) -> tuple[Mapping[str, str], int | None]:
         """Fresh headers, and when they have to be renewed, in µs since 1970."""
-        raise NotImplementedError
 
 
 class _Fixed(_Source):

@@ -159,7 +159,7 @@ class HttpStorage:
         raise Unsupported(
             "web servers do not list objects. Opening, branches, tags and history of a repository of spec 2 "
             "need no list; in one of spec 1 open branches and tags by their names, or migrate it "
-            "(Repository.migrate_1_to_2) where it is written"
+            "(upgrade_icechunk_repository) where it is written"
         )
         yield  # an async generator, as the contract has it
 

@@ -32,10 +32,9 @@ TARGET_DIFFERS = "copy-target-differs"
 
 _AT_ONCE = 32
 _BYTES_AT_ONCE = 64 * 1024 * 1024
-_UNKNOWN = -1
 
 Wanted: TypeAlias = tuple[str, int]
-"""Key and size; -1 where the size is not known."""
+"""Key and size."""
 
 
 @frozen
@@ -57,6 +56,10 @@ class CopySummary:
     objects_present: int = 0
     branches: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+
+    def with_refs(self, branches: Iterable[str], tags: Iterable[str]) -> CopySummary:
+        """The same with the refs that changed."""
+        return evolve(self, branches=tuple(sorted(branches)), tags=tuple(sorted(tags)))
 
 
 @define
@@ -214,7 +217,7 @@ async def _copy_objects(source: Storage, target: Storage, wanted: list[Wanted]) 
             data, about = await source.get_range_hook(key, None, None)
         except NotFound as error:
             raise Corrupt("vanished from the source while it was copied", object_name=key) from error
-        if size not in (_UNKNOWN, len(data)):
+        if size != len(data):
             raise Corrupt(f"{len(data)} bytes were read, the listing says {size}", object_name=key)
         metadata = dict(about.metadata) if keeps_metadata and about.metadata else None
         await target.put_hook(key, [data], ALWAYS, metadata, None, None)

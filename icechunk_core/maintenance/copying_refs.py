@@ -81,9 +81,7 @@ async def copy_refs(
     await copier.copy_snapshots(past.infos, {*past.infos, *logs})
     fresh = version is None
     if copier.dry_run:
-        return evolve(
-            copier.summary, branches=tuple(sorted(chosen.branches)), tags=tuple(sorted(chosen.tags))
-        )
+        return copier.summary.with_refs(chosen.branches, chosen.tags)
     target = RepositoryContext(
         copier.target, context.config, context.spec_version, clock=context.clock, ids=context.ids
     )
@@ -92,7 +90,7 @@ async def copy_refs(
     publisher = _Publisher(target, past, overwrite, fresh)
     branches = [name for name, tip in sorted(chosen.branches.items()) if await publisher.branch(name, tip)]
     tags = [name for name, tip in sorted(chosen.tags.items()) if await publisher.tag(name, tip)]
-    return evolve(copier.summary, branches=tuple(branches), tags=tuple(tags))
+    return copier.summary.with_refs(branches, tags)
 
 
 async def _past(context: RepositoryContext, chosen: ChosenRefs) -> dict[bytes, SnapshotInfo]:

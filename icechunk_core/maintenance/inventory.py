@@ -68,12 +68,6 @@ class ObjectSizes:
         """Number and total bytes of the objects that nobody asked for."""
         return int((~self._used).sum()), int(self._sizes[~self._used].sum())
 
-    def items(self) -> Iterable[tuple[bytes, int]]:
-        """Ids and sizes, by id."""
-        # A numpy byte string loses the zeros at its end.
-        padded = (bytes(object_id).ljust(12, b"\0") for object_id in self._ids)
-        return zip(padded, self._sizes.tolist(), strict=True)
-
 
 @define
 class Inventory:

@@ -42,7 +42,7 @@ async def mirror_repo_object(
         metadata = context.assets.object_metadata("repo-info") if target.capabilities.metadata else None
         await _put(context, target, layout.REPO_KEY, state.data, there, metadata)
     branches = _changed(info.branches, {} if old is None else old.branches)
-    return _with_refs(copier.summary, branches, _changed(info.tags, {} if old is None else old.tags))
+    return copier.summary.with_refs(branches, _changed(info.tags, {} if old is None else old.tags))
 
 
 async def _require_earlier_state(history: RepoObjectHistory, old: RepoInfo) -> None:
@@ -82,8 +82,7 @@ async def mirror_ref_files(
                 raise result.error
     parsed = [layout.parse_ref_key(key) for key in changed]
     names = {(ref[0], ref[1]) for ref in parsed if ref is not None and not ref[2]}
-    return _with_refs(
-        copier.summary,
+    return copier.summary.with_refs(
         [name for kind, name in names if kind == "branch"],
         [name for kind, name in names if kind == "tag"],
     )
@@ -146,13 +145,3 @@ async def _put(
 
 def _changed(new: Mapping[str, bytes], old: Mapping[str, bytes]) -> list[str]:
     return [name for name, tip in new.items() if old.get(name) != tip]
-
-
-def _with_refs(summary: CopySummary, branches: list[str], tags: list[str]) -> CopySummary:
-    return CopySummary(
-        summary.objects_copied,
-        summary.bytes_copied,
-        summary.objects_present,
-        tuple(sorted(branches)),
-        tuple(sorted(tags)),
-    )
