@@ -97,7 +97,7 @@ class CompressionConfig(ConfigNode):
     Parameters
     ----------
     algorithm
-        Effective default: zstd.
+        There is one (effective default zstd).
     level
         zstd level, 0 to 22 (effective default 3).
     """
@@ -113,14 +113,20 @@ class CompressionConfig(ConfigNode):
 
 @define(repr=False)
 class CachingConfig(ConfigNode):
-    """How much metadata is kept in memory.
+    """How much of what was read a repository object keeps in memory, for all its sessions.
 
     Parameters
     ----------
-    num_snapshot_nodes, num_chunk_refs, num_transaction_changes
-        Counts (effective defaults 500,000, 15,000,000 and 0).
-    num_bytes_attributes, num_bytes_chunks
-        Bytes (effective defaults 0).
+    num_snapshot_nodes
+        Groups and arrays of snapshots (effective default 500,000).
+    num_chunk_refs
+        References in manifests (effective default 15,000,000).
+    num_transaction_changes
+        Changes in transaction logs (effective default 0).
+    num_bytes_attributes
+        Bytes of attributes (effective default 0).
+    num_bytes_chunks
+        Bytes of chunks (effective default 0: none).
     """
 
     num_snapshot_nodes: int | None = integer(64)
@@ -142,7 +148,7 @@ class RepoUpdateRetryConfig(ConfigNode):
     Parameters
     ----------
     default
-        Effective defaults: 100 tries, 50 ms first and 30 s longest wait.
+        For updates of every kind (effective defaults: 100 tries, 50 ms first and 30 s longest wait).
     """
 
     default: StorageRetriesSettings | None = node(StorageRetriesSettings)
