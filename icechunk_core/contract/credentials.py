@@ -123,6 +123,7 @@ class S3Credentials(metaclass=_S3Family):
 AnyS3Credential: TypeAlias = (
     S3Credentials.FromEnv | S3Credentials.Anonymous | S3Credentials.Static | S3Credentials.Refreshable
 )
+"""Any of `S3Credentials`."""
 
 
 # --- Google ------------------------------------------------------------------
@@ -170,6 +171,7 @@ AnyGcsStaticCredential: TypeAlias = (
     | GcsStaticCredentials.ApplicationCredentials
     | GcsStaticCredentials.BearerToken
 )
+"""Any of `GcsStaticCredentials`."""
 
 
 class GcsCredentials(metaclass=_Family):
@@ -205,6 +207,7 @@ class GcsCredentials(metaclass=_Family):
 AnyGcsCredential: TypeAlias = (
     GcsCredentials.FromEnv | GcsCredentials.Anonymous | GcsCredentials.Static | GcsCredentials.Refreshable
 )
+"""Any of `GcsCredentials`."""
 
 
 # --- Azure -------------------------------------------------------------------
@@ -235,6 +238,7 @@ class AzureStaticCredentials(metaclass=_Family):
 AnyAzureStaticCredential: TypeAlias = (
     AzureStaticCredentials.AccessKey | AzureStaticCredentials.SasToken | AzureStaticCredentials.BearerToken
 )
+"""Any of `AzureStaticCredentials`."""
 
 
 class AzureRefreshableCredential(metaclass=_Family):
@@ -298,6 +302,7 @@ AnyAzureCredential: TypeAlias = (
     | AzureCredentials.Static
     | AzureCredentials.Refreshable
 )
+"""Any of `AzureCredentials`."""
 
 
 # --- any service -------------------------------------------------------------
@@ -340,3 +345,4 @@ AnyCredential: TypeAlias = (
     | Credentials.LocalFileSystemAccess
     | Credentials.HttpAccess
 )
+"""Any of `Credentials`."""

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+"""What holds bytes."""
 
 
 def joined(buffers: Sequence[Buffer]) -> bytes:
@@ -143,9 +144,12 @@ class IfVersion:
 
 
 Condition: TypeAlias = Always | IfAbsent | IfVersion
+"""On what a put depends."""
 
 ALWAYS = Always()
+"""Write whatever is there."""
 IF_ABSENT = IfAbsent()
+"""Write only where nothing is."""
 
 
 @frozen

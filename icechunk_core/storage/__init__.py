@@ -67,6 +67,7 @@ AnyObjectStoreConfig: TypeAlias = (
     | ObjectStoreConfig.Tigris
     | ObjectStoreConfig.Http
 )
+"""Any of `ObjectStoreConfig`."""
 
 __all__ = [
     "AnyObjectStoreConfig",
