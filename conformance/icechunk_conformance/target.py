@@ -95,7 +95,8 @@ class Location:
         if twin is not None:
             # Which keys can be there together is for the one to say that writes them.
             self.capabilities = attrs.evolve(self.capabilities, key_space=twin().capabilities.key_space)
-        self.secrets = (*secrets, *_secret_fields(self.origin.config))
+        configs = [self.origin.config, *(config for _, config in self.origin.layers)]
+        self.secrets = (*secrets, *(text for config in configs for text in _secret_fields(config)))
         self._pickled = _pickled(self.origin)
         self.endpoint = None if self._pickled is None else endpoint_of(self.origin.config)
         self._workers = workers

@@ -42,9 +42,15 @@ def show_plugins(
         print_json([attrs.asdict(record) for record in records])
     else:
         print_table(
-            ["scheme", "state", "from", "plugin"],
+            ["scheme", "kind", "state", "from", "plugin"],
             [
-                (each.name, each.state, f"{each.distribution} {each.version}".strip() or "-", each.target)
+                (
+                    each.name,
+                    each.kind,
+                    each.state,
+                    f"{each.distribution} {each.version}".strip() or "-",
+                    each.target,
+                )
                 for each in records
             ],
         )

@@ -8,7 +8,7 @@ from icechunk_core.contract.hookspecs import (
     hookimpl,
     hookspec,
 )
-from icechunk_core.contract.spec import BackendSpec
+from icechunk_core.contract.spec import BackendSpec, WrapperSpec
 from icechunk_core.contract.storage import Storage, open_backend
 from icechunk_core.contract.types import (
     ALWAYS,
@@ -56,6 +56,7 @@ __all__ = [
     "Storage",
     "Suffix",
     "Version",
+    "WrapperSpec",
     "hookimpl",
     "hookspec",
     "joined",

@@ -28,17 +28,20 @@ from icechunk_core.contract.types import (
 )
 
 if TYPE_CHECKING:
-    from icechunk_core.contract.spec import BackendSpec
+    from icechunk_core.contract.spec import BackendSpec, WrapperSpec
     from icechunk_core.contract.storage import Storage
 
 __all__ = ["API_VERSION", "PROJECT", "DeclarationHooks", "OperationHooks", "hookimpl", "hookspec"]
 
 PROJECT = "icechunk_core"
+"""The name under which pluggy knows the contract's hooks."""
 API_VERSION = 1
 """Raised when a change of the contract breaks existing plugins."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
+"""Marks the hooks of the contract."""
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks the functions with which a plugin implements hooks."""
 
 
 class DeclarationHooks:
@@ -47,6 +50,11 @@ class DeclarationHooks:
     @hookspec
     def icechunk_backends(self) -> Iterable[BackendSpec]:
         """The backends that this plugin offers."""
+        raise NotImplementedError
+
+    @hookspec
+    def icechunk_wrappers(self) -> Iterable[WrapperSpec]:
+        """The wrappers that this plugin offers."""
         raise NotImplementedError
 
     @hookspec

@@ -1,9 +1,9 @@
-"""`BackendSpec`: what a plugin declares about a backend."""
+"""`BackendSpec` and `WrapperSpec`: what a plugin declares about a backend, and about a wrapper."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 from attrs import field, frozen
@@ -11,7 +11,10 @@ from attrs import field, frozen
 from icechunk_core.contract.hookspecs import API_VERSION
 from icechunk_core.contract.types import Capabilities
 
-__all__ = ["BackendSpec"]
+if TYPE_CHECKING:
+    from icechunk_core.contract.storage import Storage
+
+__all__ = ["BackendSpec", "WrapperSpec"]
 
 
 def _as_tuple(schemes: Iterable[str]) -> tuple[str, ...]:
@@ -51,5 +54,34 @@ class BackendSpec:
     capabilities: Capabilities
     factory: Callable[[Any], object]
     options_from_url: Callable[[SplitResult], Mapping[str, Any]]
+    install_hint: str = ""
+    api_version: int = API_VERSION
+
+
+@frozen
+class WrapperSpec:
+    """Something that can be put around any storage, by naming it in the storage's URL.
+
+    ``name+scheme://...`` opens the storage and wraps it; options of the wrapper are written
+    ``name.option``.
+
+    Attributes
+    ----------
+    name
+        What stands before the ``+``, e.g. ``encrypted``: lower-case letters, digits and hyphens.
+    config
+        attrs class of its configuration; as that of a `BackendSpec`.
+    wrap
+        Makes the wrapped storage from a storage and a ``config`` instance, usually with
+        `Storage.with_hooks`. No network I/O. It is called again where the storage is unpickled.
+    install_hint
+        Shown when a needed package is missing.
+    api_version
+        Version of the contract that the plugin was written for.
+    """
+
+    name: str
+    config: type[Any]
+    wrap: Callable[[Storage, Any], Storage]
     install_hint: str = ""
     api_version: int = API_VERSION

@@ -36,6 +36,17 @@ class Storage:
 
     It pickles by its configuration and opens anew on the other side. Two storages are
     equal when they were opened from equal configurations.
+
+    Attributes
+    ----------
+    plugin
+        Name of the backend.
+    capabilities
+        What the storage can do.
+    config
+        The backend's configuration; ``None`` where it was made from an object.
+    layers
+        Wrappers that its URL names, the innermost first: name and configuration of each.
     """
 
     def __init__(
@@ -46,12 +57,15 @@ class Storage:
         capabilities: Capabilities,
         config: Any = None,
         reopen: Callable[[Any], Storage] | None = None,
+        layers: tuple[tuple[str, Any], ...] = (),
     ) -> None:
         self.plugin = plugin
         self.capabilities = capabilities
         self.config = config
+        self.layers = layers
         self._reopen = reopen
         self._hooks = dict(hooks)
+        self._origin: Storage | None = None
         self.may_suspend = capabilities.may_suspend
         self.get_range_hook: Callable[
             [str, ByteRange, Version | None], Awaitable[tuple[Buffer, ObjectInfo]]
@@ -155,6 +169,7 @@ class Storage:
             capabilities=capabilities or self.capabilities,
             config=self.config,
             reopen=partial(_wrapped_again, self._reopen, rewrap) if self._reopen and rewrap else None,
+            layers=self.layers,
         )
 
     def reconfigured(self, **options: Any) -> Storage:
@@ -167,7 +182,9 @@ class Storage:
             return self
         return self._reopen(attrs.evolve(self.config, **options))
 
-    def reopened_by(self, reopen: Callable[[Any], Storage]) -> Storage:
+    def reopened_by(
+        self, reopen: Callable[[Any], Storage], layers: tuple[tuple[str, Any], ...] = ()
+    ) -> Storage:
         """The same storage, unpickled by calling a picklable function with its configuration."""
         return Storage(
             plugin=self.plugin,
@@ -175,7 +192,25 @@ class Storage:
             capabilities=self.capabilities,
             config=self.config,
             reopen=reopen,
+            layers=layers,
         )
+
+    def observed_by(self, hooks: Mapping[str, Callable[..., Any]]) -> Storage:
+        """The same storage seen through hooks that only look on: it equals this one, and pickles as it.
+
+        See `icechunk_core.contract.wrappers.observed`. Who changes what a storage does takes `with_hooks`.
+        """
+        origin = self.unobserved
+        seen = copy.copy(origin)
+        seen._origin = origin
+        seen._hooks = {**origin._hooks, **hooks}
+        seen.get_range_hook, seen.put_hook = seen._hooks["get_range"], seen._hooks["put"]
+        return seen
+
+    @property
+    def unobserved(self) -> Storage:
+        """The storage itself, where this is one that is observed."""
+        return self if self._origin is None else self._origin
 
     @property
     def hook_names(self) -> frozenset[str]:
@@ -196,17 +231,21 @@ class Storage:
             raise Unsupported(f"storage {self.plugin!r} has no {name!r}") from None
 
     def __repr__(self) -> str:
-        return f"<Storage {self.config!r}>" if self.config is not None else f"<Storage {self.plugin}>"
+        inside = repr(self.config) if self.config is not None else self.plugin
+        for name, config in self.layers:
+            inside = f"{name}({config!r}, {inside})"
+        return f"<Storage {inside}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Storage):
             return NotImplemented
-        if self is other:
+        if self.unobserved is other.unobserved:
             return True
-        return self.config is not None and (self.plugin, self.config) == (other.plugin, other.config)
+        mine = (self.plugin, self.config, self.layers)
+        return self.config is not None and mine == (other.plugin, other.config, other.layers)
 
     def __hash__(self) -> int:
-        return hash((self.plugin, repr(self.config)))
+        return hash((self.plugin, repr(self.config), repr(self.layers)))
 
     def __reduce__(self) -> tuple[Callable[[Any], Storage], tuple[Any]]:
         if self._reopen is None:

@@ -10,10 +10,21 @@ from importlib import metadata
 
 from attrs import field, frozen
 
-__all__ = ["DISABLE_VARIABLE", "GROUP", "Candidate", "candidates", "candidates_for", "is_disabled"]
+__all__ = [
+    "DISABLE_VARIABLE",
+    "GROUP",
+    "WRAPPER_GROUP",
+    "Candidate",
+    "candidates",
+    "candidates_for",
+    "is_disabled",
+]
 
 GROUP = "icechunk_core.backends"
 """Entry-point group of storage plugins. An entry's name is the URL scheme that it opens."""
+
+WRAPPER_GROUP = "icechunk_core.wrappers"
+"""Entry-point group of storage wrappers. An entry's name stands before the ``+`` of a URL's scheme."""
 
 DISABLE_VARIABLE = "ICECHUNK_CORE_DISABLE_PLUGINS"
 """Environment variable: names of schemes or distributions, separated by commas, or ``all``."""
@@ -21,12 +32,12 @@ DISABLE_VARIABLE = "ICECHUNK_CORE_DISABLE_PLUGINS"
 
 @frozen
 class Candidate:
-    """An installed plugin for one scheme, not yet imported.
+    """An installed plugin for one scheme, or for one wrapper, not yet imported.
 
     Attributes
     ----------
     scheme
-        URL scheme, the name of the entry point.
+        URL scheme, or name of the wrapper: the name of the entry point.
     distribution, version
         What was installed, e.g. by pip.
     target
@@ -54,30 +65,29 @@ def _candidate(entry_point: metadata.EntryPoint) -> Candidate:
     )
 
 
-_last_scan: tuple[tuple[str, ...], Sequence[Candidate]] = ((), ())
-"""``sys.path`` and what was found on it. Replaced as a whole, so that it needs no lock."""
+_last_scans: dict[str, tuple[tuple[str, ...], Sequence[Candidate]]] = {}
+"""By group: ``sys.path`` and what was found on it. Replaced as a whole, so that it needs no lock."""
 
 
-def candidates() -> Sequence[Candidate]:
+def candidates(group: str = GROUP) -> Sequence[Candidate]:
     """Every installed storage plugin, by scheme and distribution; disabled ones too. Looks anew."""
-    global _last_scan
     path = tuple(sys.path)
-    found = {_candidate(entry_point) for entry_point in metadata.entry_points(group=GROUP)}
+    found = {_candidate(entry_point) for entry_point in metadata.entry_points(group=group)}
     ordered = sorted(found, key=lambda each: (each.scheme, each.distribution, each.target))
-    _last_scan = (path, ordered)
+    _last_scans[group] = (path, ordered)
     return ordered
 
 
-def candidates_for(scheme: str) -> Sequence[Candidate]:
+def candidates_for(scheme: str, group: str = GROUP) -> Sequence[Candidate]:
     """The installed plugins for a scheme that are not disabled; two or more are a conflict.
 
     Reading the metadata of all distributions takes milliseconds, and storages are unpickled
     often: it is done again only when `sys.path` changed or nothing was found for the scheme.
     """
-    path, known = _last_scan
+    path, known = _last_scans.get(group, ((), ()))
     found = [each for each in known if each.scheme == scheme] if path == tuple(sys.path) else []
     if not found:
-        found = [each for each in candidates() if each.scheme == scheme]
+        found = [each for each in candidates(group) if each.scheme == scheme]
     return [each for each in found if not is_disabled(each)]
 
 

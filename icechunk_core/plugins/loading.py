@@ -1,25 +1,44 @@
-"""Load one plugin: import it, ask what it declares, check that."""
+"""Load one plugin, of a backend or a wrapper: import it, ask what it declares, check that."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import attrs
 import pluggy
 from attrs import frozen
 
-from icechunk_core.contract import API_VERSION, PROJECT, BackendSpec, DeclarationHooks, Storage
+from icechunk_core.contract import (
+    API_VERSION,
+    PROJECT,
+    BackendSpec,
+    DeclarationHooks,
+    Storage,
+    WrapperSpec,
+)
 from icechunk_core.errors import PluginError
 from icechunk_core.plugins.discovery import Candidate
 from icechunk_core.plugins.firstparty import install_command
 
-__all__ = ["LoadedPlugin", "WrapStorage", "check_spec", "load", "missing_package_error"]
+__all__ = [
+    "LoadedPlugin",
+    "LoadedWrapper",
+    "WrapStorage",
+    "check_spec",
+    "check_wrapper_spec",
+    "load",
+    "load_wrapper",
+    "missing_package_error",
+]
 
 WrapStorage: TypeAlias = Callable[[Storage, Mapping[str, Any]], Storage | None]
-_Declare: TypeAlias = Callable[[], Iterable[BackendSpec]]
+
+_WRAPPER_NAME = re.compile(r"[a-z][a-z0-9.-]*")
+_HOOKS = ("icechunk_backends", "icechunk_wrappers", "icechunk_wrap_storage")
 
 
 @frozen
@@ -44,14 +63,51 @@ class LoadedPlugin:
         return _packages_of(self.candidate)
 
 
+@frozen
+class LoadedWrapper:
+    """A plugin of a wrapper that was imported and checked."""
+
+    candidate: Candidate
+    spec: WrapperSpec
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """The plugin's own top-level import package."""
+        return _packages_of(self.candidate)
+
+
 def load(candidate: Candidate) -> LoadedPlugin:
-    """Import a plugin and check its declarations.
+    """Import a plugin of a backend and check its declarations.
 
     Raises
     ------
     PluginError
         Naming the distribution and what to do; its ``__cause__`` is the plugin's own error.
     """
+    hooks = _imported(candidate)
+    wrap = _implementation(hooks, "icechunk_wrap_storage")
+    return LoadedPlugin(
+        candidate, _spec_for(candidate, _declared(hooks, candidate, "icechunk_backends")), wrap
+    )
+
+
+def load_wrapper(candidate: Candidate) -> LoadedWrapper:
+    """Import a plugin of a wrapper and check its declarations; raises what `load` does."""
+    specs = _declared(_imported(candidate), candidate, "icechunk_wrappers")
+    for spec in specs:
+        check_wrapper_spec(spec, f"storage plugin {candidate}", candidate.distribution)
+    for spec in specs:
+        if spec.name == candidate.scheme:
+            return LoadedWrapper(candidate, spec)
+    names = ", ".join(sorted(spec.name for spec in specs)) or "none"
+    raise _misfit(
+        candidate,
+        f"its entry point is named {candidate.scheme!r}, but its wrappers are {names}; "
+        "name the entry point like the wrapper",
+    )
+
+
+def _imported(candidate: Candidate) -> pluggy.HookRelay:
     try:
         plugin = candidate.entry_point.load()
     except ImportError as error:
@@ -59,18 +115,6 @@ def load(candidate: Candidate) -> LoadedPlugin:
         raise missing or _broken(candidate, error) from error
     except (Exception, SystemExit) as error:
         raise _broken(candidate, error) from error
-    declare, wrap = _declaration_hooks(plugin, candidate)
-    try:
-        specs = list(declare())
-    except ImportError as error:
-        missing = missing_package_error(error, candidate.scheme, str(candidate), _packages_of(candidate))
-        raise missing or _broken(candidate, error) from error
-    except Exception as error:
-        raise _broken(candidate, error) from error
-    return LoadedPlugin(candidate, _spec_for(candidate, specs), wrap)
-
-
-def _declaration_hooks(plugin: object, candidate: Candidate) -> tuple[_Declare, WrapStorage | None]:
     if inspect.isclass(plugin):
         raise _misfit(candidate, f"{candidate.target} is a class; point the entry point to a module")
     manager = pluggy.PluginManager(PROJECT)
@@ -83,16 +127,28 @@ def _declaration_hooks(plugin: object, candidate: Candidate) -> tuple[_Declare, 
         if not caller.has_spec():
             raise _misfit(
                 candidate,
-                f"it implements an unknown declaration hook {caller.name!r}; "
-                "there are icechunk_backends and icechunk_wrap_storage "
+                f"it implements an unknown declaration hook {caller.name!r}; there are {', '.join(_HOOKS)} "
                 "(operation hooks belong to the object that the factory makes)",
             )
-    declared = manager.hook.icechunk_backends.get_hookimpls()
-    if not declared:
-        raise _misfit(candidate, f"{candidate.target} lacks the hook icechunk_backends (marked @hookimpl)")
-    wraps = manager.hook.icechunk_wrap_storage.get_hookimpls()
-    wrap = cast(WrapStorage, wraps[-1].function) if wraps else None
-    return cast(_Declare, declared[-1].function), wrap
+    return manager.hook
+
+
+def _implementation(hooks: pluggy.HookRelay, name: str) -> Callable[..., Any] | None:
+    implementations = getattr(hooks, name).get_hookimpls()
+    return cast("Callable[..., Any]", implementations[-1].function) if implementations else None
+
+
+def _declared(hooks: pluggy.HookRelay, candidate: Candidate, name: str) -> Sequence[Any]:
+    declare = _implementation(hooks, name)
+    if declare is None:
+        raise _misfit(candidate, f"{candidate.target} lacks the hook {name} (marked @hookimpl)")
+    try:
+        return list(declare())
+    except ImportError as error:
+        missing = missing_package_error(error, candidate.scheme, str(candidate), _packages_of(candidate))
+        raise missing or _broken(candidate, error) from error
+    except Exception as error:
+        raise _broken(candidate, error) from error
 
 
 def _spec_for(candidate: Candidate, specs: Sequence[BackendSpec]) -> BackendSpec:
@@ -117,6 +173,25 @@ def check_spec(spec: object, who: str, distribution: str) -> None:
         raise PluginError(
             f"{who} declares a {type(spec).__name__} instead of a BackendSpec", kind="plugin-broken"
         )
+    _check_versions_and_config(spec, who, distribution)
+
+
+def check_wrapper_spec(spec: object, who: str, distribution: str) -> None:
+    """Raise `PluginError` unless this is a declaration of a wrapper that can be used."""
+    if not isinstance(spec, WrapperSpec):
+        raise PluginError(
+            f"{who} declares a {type(spec).__name__} instead of a WrapperSpec", kind="plugin-broken"
+        )
+    if not _WRAPPER_NAME.fullmatch(spec.name):
+        raise PluginError(
+            f"{who} names a wrapper {spec.name!r}; names begin with a lower-case letter and go on with such, "
+            "digits, '.' and '-'",
+            kind="plugin-broken",
+        )
+    _check_versions_and_config(spec, who, distribution)
+
+
+def _check_versions_and_config(spec: BackendSpec | WrapperSpec, who: str, distribution: str) -> None:
     if spec.api_version < API_VERSION:
         raise PluginError(
             f"{who} was written for version {spec.api_version} of the storage contract, but this "

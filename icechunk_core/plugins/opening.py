@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from icechunk_core.contract import Storage, open_backend
 from icechunk_core.errors import IcechunkError, PluginError, StorageConfigError
+from icechunk_core.plugins.layers import (
+    Layer,
+    layer_names,
+    put_around,
+    separated_options,
+    structured_layers,
+)
 from icechunk_core.plugins.loading import missing_package_error
 from icechunk_core.plugins.registry import Backend, find_backend
 from icechunk_core.plugins.secrets import scrubbed, secret_texts
@@ -29,9 +36,11 @@ def open_storage(target: str | Mapping[str, Any] | Storage | object, /, **option
     target
         A URL, whose query parameters are options; or a mapping of options with the key
         ``scheme`` (or ``url``); or an object that implements the operation hooks; or an
-        open `Storage`, which is returned as it is.
+        open `Storage`, which is returned as it is. ``name+scheme`` puts the installed wrapper
+        of that name around the storage; ``name.option`` are its options.
     options
-        Options of the backend; they win over those in the URL or mapping.
+        Options of the backend; they win over those in the URL or mapping. Those of a wrapper
+        are a mapping under its name: ``encrypted={"key_file": path}``.
 
     Raises
     ------
@@ -56,18 +65,20 @@ def open_storage(target: str | Mapping[str, Any] | Storage | object, /, **option
                 "not with a storage that is open already"
             )
         return target if isinstance(target, Storage) else _open_object(target)
+    names, scheme = layer_names(scheme)
     backend = find_backend(scheme)
-    config = structure_config(backend.spec.config, {**given(backend), **options}, backend=backend.spec.name)
-    return _open(scheme, wrapper_names(), config, backend)
+    theirs, rest = separated_options(names, {**given(backend, scheme), **options})
+    config = structure_config(backend.spec.config, rest, backend=backend.spec.name)
+    return _open(scheme, (*structured_layers(names, theirs), *wrapper_names()), config, backend)
 
 
 def _from_url(url: str) -> tuple[str, Any]:
     scheme, parts = parse_url(url)
 
-    def given(backend: Backend) -> dict[str, Any]:
+    def given(backend: Backend, inner: str) -> dict[str, Any]:
         query = query_options(parts)
         try:
-            located = dict(backend.spec.options_from_url(parts))
+            located = dict(backend.spec.options_from_url(parts._replace(scheme=inner)))
         except IcechunkError:
             raise
         except Exception as error:
@@ -93,12 +104,12 @@ def _from_mapping(options: Mapping[str, Any]) -> tuple[str, Any]:
         scheme = rest.pop("scheme")
         if not isinstance(scheme, str):
             raise StorageConfigError("the storage mapping's 'scheme' must be text, such as 'file'")
-        return scheme.lower(), lambda _: rest
+        return scheme.lower(), lambda *_: rest
     url = rest.pop("url", None)
     if not isinstance(url, str):
         raise StorageConfigError("a storage mapping needs the key 'scheme' or 'url', as text")
     scheme, given = _from_url(url)
-    return scheme, lambda backend: {**given(backend), **rest}
+    return scheme, lambda *where: {**given(*where), **rest}
 
 
 def _open_object(backend: object) -> Storage:
@@ -112,7 +123,7 @@ def _open_object(backend: object) -> Storage:
 # --- opening -----------------------------------------------------------------
 
 
-def _open(scheme: str, wrappers: Any, config: Any, backend: Backend) -> Storage:
+def _open(scheme: str, wrappers: Sequence[Layer | str], config: Any, backend: Backend) -> Storage:
     try:
         made = backend.spec.factory(config)
     except IcechunkError:
@@ -132,16 +143,22 @@ def _open(scheme: str, wrappers: Any, config: Any, backend: Backend) -> Storage:
     shown = public_options(config)
     if backend.wrap is not None:
         storage = apply_wrapper(f"of {backend.origin}", backend.wrap, storage, shown) or storage
-    applied = []
-    for name in wrappers:
-        wrapped = apply_wrapper(repr(name), wrapper_named(name), storage, shown)
+    applied: list[Layer | str] = []
+    for each in wrappers:
+        if isinstance(each, Layer):
+            wrapped: Storage | None = put_around(each, storage)
+        else:
+            wrapped = apply_wrapper(repr(each), wrapper_named(each), storage, shown)
         if wrapped is not None:
             storage = wrapped
-            applied.append(name)
-    return storage.reopened_by(functools.partial(_reopen, scheme, tuple(applied)))
+            applied.append(each)
+    return storage.reopened_by(
+        functools.partial(_reopen, scheme, tuple(applied)),
+        tuple((each.name, each.config) for each in applied if isinstance(each, Layer)),
+    )
 
 
-def _reopen(scheme: str, wrappers: tuple[str, ...], config: Any) -> Storage:
+def _reopen(scheme: str, wrappers: tuple[Layer | str, ...], config: Any) -> Storage:
     """Open a pickled storage where it arrives: same plugin, configuration and wrappers."""
     backend = find_backend(scheme)
     if not isinstance(config, backend.spec.config):

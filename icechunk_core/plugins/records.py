@@ -6,7 +6,16 @@ import enum
 
 from attrs import frozen
 
-__all__ = ["PluginRecord", "PluginState"]
+__all__ = ["PluginKind", "PluginRecord", "PluginState"]
+
+
+class PluginKind(enum.StrEnum):
+    """What a plugin offers."""
+
+    BACKEND = "backend"
+    """It opens the URLs of a scheme."""
+    WRAPPER = "wrapper"
+    """It is put around a storage whose URL names it: ``name+scheme://``."""
 
 
 class PluginState(enum.StrEnum):
@@ -31,7 +40,7 @@ class PluginRecord:
     Attributes
     ----------
     name
-        The URL scheme that the plugin opens.
+        The URL scheme that the plugin opens, or the wrapper's name.
     distribution, version
         The installed distribution; empty for backends registered in code.
     target
@@ -42,6 +51,8 @@ class PluginRecord:
         Why it cannot be used, and what to do about it.
     traceback
         Of a broken plugin, where loading it raised.
+    kind
+        Backend or wrapper.
     """
 
     name: str
@@ -51,3 +62,4 @@ class PluginRecord:
     state: PluginState
     error: str | None = None
     traceback: str | None = None
+    kind: PluginKind = PluginKind.BACKEND

@@ -5,32 +5,51 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from attrs import frozen
 
-from icechunk_core.contract import BackendSpec
+from icechunk_core.contract import BackendSpec, WrapperSpec
 from icechunk_core.errors import PluginError
 from icechunk_core.plugins.discovery import (
     DISABLE_VARIABLE,
+    GROUP,
+    WRAPPER_GROUP,
     Candidate,
     candidates,
     candidates_for,
     is_disabled,
 )
 from icechunk_core.plugins.firstparty import install_command
-from icechunk_core.plugins.loading import LoadedPlugin, WrapStorage, check_spec, load
-from icechunk_core.plugins.records import PluginRecord, PluginState
+from icechunk_core.plugins.loading import (
+    LoadedPlugin,
+    LoadedWrapper,
+    WrapStorage,
+    check_spec,
+    check_wrapper_spec,
+    load,
+    load_wrapper,
+)
+from icechunk_core.plugins.records import PluginKind, PluginRecord, PluginState
 
 _log = logging.getLogger(__name__)
+P = TypeVar("P")
 
 __all__ = [
     "Backend",
+    "Wrapper",
     "find_backend",
+    "find_wrapper",
+    "has_backend",
+    "has_wrapper",
     "known_schemes",
+    "known_wrappers",
     "list_plugins",
     "register_backend",
+    "register_wrapper_spec",
     "unregister_backend",
+    "unregister_wrapper_spec",
 ]
 
 
@@ -56,11 +75,22 @@ class Backend:
     wrap: WrapStorage | None = None
 
 
+@frozen
+class Wrapper:
+    """What a URL's scheme names before a ``+``; attributes as those of `Backend`."""
+
+    spec: WrapperSpec
+    origin: str
+    packages: frozenset[str] = frozenset()
+
+
 # Plain dictionaries: each change is one atomic operation. Importing under a lock of ours
 # could deadlock with Python's own import locks.
 _registered: dict[str, BackendSpec] = {}
 _registering = threading.Lock()
+_registered_wrappers: dict[str, WrapperSpec] = {}
 _loaded: dict[Candidate, LoadedPlugin] = {}
+_loaded_wrappers: dict[Candidate, LoadedWrapper] = {}
 _failed: dict[Candidate, tuple[str, str | None]] = {}
 
 
@@ -120,6 +150,50 @@ def unregister_backend(scheme: str) -> None:
             del _registered[each]
 
 
+def register_wrapper_spec(spec: WrapperSpec, *, replace: bool = False) -> None:
+    """Let URLs name a wrapper (``name+scheme://...``), in this process.
+
+    Parameters
+    ----------
+    spec
+        The wrapper.
+    replace
+        Take its name over from another wrapper that has it.
+
+    Raises
+    ------
+    PluginError
+        If another wrapper, registered in code or installed, has its name.
+    """
+    check_wrapper_spec(
+        spec, f"the registered wrapper {getattr(spec, 'name', spec)!r}", "the package that registers it"
+    )
+    with _registering:
+        other = _registered_wrappers.get(spec.name)
+        installed = candidates_for(spec.name, WRAPPER_GROUP)
+        if not replace and ((other is not None and other != spec) or installed):
+            raise PluginError(
+                f"there is a wrapper {spec.name!r} already, "
+                f"{installed[0] if installed else 'registered in code'}; "
+                "choose another name, or pass replace=True",
+                kind="plugin-conflict",
+            )
+        _registered_wrappers[spec.name] = spec
+
+
+def unregister_wrapper_spec(name: str) -> None:
+    """Forget a wrapper that was registered in code for URLs.
+
+    Raises
+    ------
+    PluginError
+        If there is none of that name.
+    """
+    with _registering:
+        if _registered_wrappers.pop(name, None) is None:
+            raise PluginError(f"no wrapper {name!r} was registered in code for URLs")
+
+
 # --- lookup ------------------------------------------------------------------
 
 
@@ -144,6 +218,46 @@ def find_backend(scheme: str) -> Backend:
     return Backend(plugin.spec, str(plugin.candidate), plugin.packages, plugin.wrap)
 
 
+def has_backend(scheme: str) -> bool:
+    """Whether a backend is registered or installed for a scheme, usable or not. Imports nothing."""
+    return scheme in _registered or any(each.scheme == scheme for each in candidates_for(scheme))
+
+
+def has_wrapper(name: str) -> bool:
+    """Whether a wrapper of that name is registered or installed, and not disabled. Imports nothing."""
+    return name in _registered_wrappers or bool(candidates_for(name, WRAPPER_GROUP))
+
+
+def find_wrapper(name: str) -> Wrapper:
+    """A wrapper by name; loads its plugin, and only that one, if need be.
+
+    Raises
+    ------
+    PluginError
+        If there is none, or it is broken, outdated or in conflict with another.
+    """
+    spec = _registered_wrappers.get(name)
+    if spec is not None:
+        return Wrapper(spec, f"{name!r} (registered in code)")
+    found = candidates_for(name, WRAPPER_GROUP)
+    if not found:
+        raise PluginError(
+            f"no storage wrapper {name!r} is installed here (installed are: "
+            f"{', '.join(known_wrappers()) or 'none'}); install the package that provides it",
+            kind="plugin-missing",
+        )
+    if len(found) > 1:
+        raise PluginError(_conflict(name, found), kind="plugin-conflict")
+    plugin = _load_wrapper(found[0])
+    return Wrapper(plugin.spec, str(plugin.candidate), plugin.packages)
+
+
+def known_wrappers() -> Sequence[str]:
+    """Names of the wrappers that URLs can name: registered, or installed and not disabled."""
+    installed = {each.scheme for each in candidates(WRAPPER_GROUP) if not is_disabled(each)}
+    return sorted(installed | set(_registered_wrappers))
+
+
 def known_schemes() -> Sequence[str]:
     """Schemes that can be opened, or at least tried: registered, or installed and not disabled."""
     installed = {each.scheme for each in candidates() if not is_disabled(each)}
@@ -153,17 +267,29 @@ def known_schemes() -> Sequence[str]:
 def _load(candidate: Candidate) -> LoadedPlugin:
     plugin = _loaded.get(candidate)
     if plugin is None:
-        try:
-            plugin = load(candidate)
-        except PluginError as error:
-            cause = error.__cause__
-            trace = "".join(traceback.format_exception(cause)) if cause is not None else None
-            _failed[candidate] = (error.message, trace)
-            _log.warning("%s", error.message)
-            raise
-        _failed.pop(candidate, None)
-        _loaded[candidate] = plugin
-        _log.debug("loaded the storage plugin %s for %r", candidate, candidate.scheme)
+        plugin = _loaded[candidate] = _noted(load, candidate)
+    return plugin
+
+
+def _load_wrapper(candidate: Candidate) -> LoadedWrapper:
+    plugin = _loaded_wrappers.get(candidate)
+    if plugin is None:
+        plugin = _loaded_wrappers[candidate] = _noted(load_wrapper, candidate)
+    return plugin
+
+
+def _noted(load_it: Callable[[Candidate], P], candidate: Candidate) -> P:
+    """Load, and keep what went wrong for the listing."""
+    try:
+        plugin = load_it(candidate)
+    except PluginError as error:
+        cause = error.__cause__
+        trace = "".join(traceback.format_exception(cause)) if cause is not None else None
+        _failed[candidate] = (error.message, trace)
+        _log.warning("%s", error.message)
+        raise
+    _failed.pop(candidate, None)
+    _log.debug("loaded the storage plugin %s for %r", candidate, candidate.scheme)
     return plugin
 
 
@@ -187,6 +313,11 @@ def _unknown(scheme: str) -> PluginError:
     command = install_command(scheme)
     if command is not None:
         mend = f"the plugin for it is missing; {command}"
+    elif "+" in scheme:
+        mend = (
+            f"there is no wrapper {scheme.partition('+')[0]!r} either (installed are: "
+            f"{', '.join(known_wrappers()) or 'none'}); install the package that provides it"
+        )
     else:
         mend = _declared_elsewhere(scheme) or "check the spelling, or install the package that provides it"
     return PluginError(
@@ -209,7 +340,7 @@ def _declared_elsewhere(scheme: str) -> str | None:
 
 
 def list_plugins(*, check: bool = False) -> list[PluginRecord]:
-    """Every storage plugin: installed ones by scheme, then those registered in code.
+    """Every storage plugin: backends by scheme, installed ones first, then wrappers by name.
 
     Parameters
     ----------
@@ -222,18 +353,26 @@ def list_plugins(*, check: bool = False) -> list[PluginRecord]:
     >>> "memory" in [record.name for record in list_plugins()]
     True
     """
-    installed = candidates()
-    records = [_record(candidate, installed, check) for candidate in installed]
-    records.extend(
-        PluginRecord(
-            scheme, "", "", getattr(spec.factory, "__qualname__", repr(spec.factory)), PluginState.LOADED
-        )
-        for scheme, spec in sorted(_registered.items())
-    )
-    return records
+    backends, wrappers = candidates(GROUP), candidates(WRAPPER_GROUP)
+    return [
+        *(_record(each, backends, PluginKind.BACKEND, check) for each in backends),
+        *(_in_code(scheme, spec.factory, PluginKind.BACKEND) for scheme, spec in sorted(_registered.items())),
+        *(_record(each, wrappers, PluginKind.WRAPPER, check) for each in wrappers),
+        *(
+            _in_code(name, spec.wrap, PluginKind.WRAPPER)
+            for name, spec in sorted(_registered_wrappers.items())
+        ),
+    ]
 
 
-def _record(candidate: Candidate, installed: Sequence[Candidate], check: bool) -> PluginRecord:
+def _in_code(name: str, target: object, kind: PluginKind) -> PluginRecord:
+    shown = getattr(target, "__qualname__", repr(target))
+    return PluginRecord(name, "", "", shown, PluginState.LOADED, kind=kind)
+
+
+def _record(
+    candidate: Candidate, installed: Sequence[Candidate], kind: PluginKind, check: bool
+) -> PluginRecord:
     def record(state: PluginState, error: str | None = None, trace: str | None = None) -> PluginRecord:
         return PluginRecord(
             candidate.scheme,
@@ -243,6 +382,7 @@ def _record(candidate: Candidate, installed: Sequence[Candidate], check: bool) -
             state,
             error,
             trace,
+            kind,
         )
 
     if is_disabled(candidate):
@@ -250,13 +390,18 @@ def _record(candidate: Candidate, installed: Sequence[Candidate], check: bool) -
     rivals = [each for each in installed if each.scheme == candidate.scheme and not is_disabled(each)]
     if len(rivals) > 1:
         return record(PluginState.CONFLICT, _conflict(candidate.scheme, rivals))
-    if check and candidate not in _loaded:
+    loaded = candidate in (_loaded if kind is PluginKind.BACKEND else _loaded_wrappers)
+    if check and not loaded:
         try:
-            _load(candidate)
+            if kind is PluginKind.BACKEND:
+                _load(candidate)
+            else:
+                _load_wrapper(candidate)
         except PluginError as error:
-            # A second look at what _load kept: the traceback belongs to the record, not to us.
+            # A second look at what was noted: the traceback belongs to the record, not to us.
             return record(PluginState.BROKEN, *_failed.get(candidate, (error.message, None)))
-    if candidate in _loaded:
+        loaded = True
+    if loaded:
         return record(PluginState.LOADED)
     if candidate in _failed:
         return record(PluginState.BROKEN, *_failed[candidate])

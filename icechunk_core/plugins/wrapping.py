@@ -1,7 +1,8 @@
 """Wrappers: what decorates every storage that is opened (metrics, latency, encryption, ...).
 
 Order, from the storage outwards: the hook ``icechunk_wrap_storage`` of the plugin that
-opens the storage; then the wrappers registered in code, by ``order``, then by the order of
+opens the storage; then the wrappers that the URL names (`icechunk_core.plugins.layers`), from
+right to left; then the wrappers registered in code, by ``order``, then by the order of
 registration.
 """
 

@@ -10,6 +10,7 @@ from icechunk_core.contract import Storage
 from icechunk_core.errors import StorageConfigError
 from icechunk_core.plugins import known_schemes, open_storage
 from icechunk_core.plugins.firstparty import FIRST_PARTY_EXTRAS
+from icechunk_core.plugins.layers import layer_names
 from icechunk_core.plugins.urls import is_url, scheme_of
 
 __all__ = [
@@ -79,7 +80,10 @@ def as_storage(storage: StorageLike | object, **options: Any) -> Storage:
 
 def _names_scheme(text: str) -> bool:
     scheme = scheme_of(text)
-    return scheme is not None and (is_url(text) or scheme in FIRST_PARTY_EXTRAS or scheme in known_schemes())
+    if scheme is None or is_url(text):
+        return scheme is not None
+    _, inner = layer_names(scheme)
+    return inner in FIRST_PARTY_EXTRAS or inner in known_schemes()
 
 
 def in_memory_storage() -> Storage:

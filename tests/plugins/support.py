@@ -37,6 +37,6 @@ def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     from icechunk_core.plugins import DISABLE_VARIABLE, registry, wrapping
 
     monkeypatch.delenv(DISABLE_VARIABLE, raising=False)
-    for name in ("_registered", "_loaded", "_failed"):
+    for name in ("_registered", "_registered_wrappers", "_loaded", "_loaded_wrappers", "_failed"):
         monkeypatch.setattr(registry, name, {})
     monkeypatch.setattr(wrapping, "_wrappers", {})

@@ -27,7 +27,20 @@ def around_each(
 ) -> Storage:
     """A storage whose coroutine hooks go through ``around`` and whose listings through ``around_list``.
 
-    ``rewrap`` does the same to a storage that was unpickled.
+    Parameters
+    ----------
+    storage
+        What to put code around.
+    around
+        A coroutine function, called for each operation but ``list`` with the operation's name, its
+        arguments, and a function that performs it.
+    around_list
+        An async generator function, called for each listing with its arguments and the
+        storage's own ``list``.
+    capabilities
+        Those of the result, if they are not the storage's.
+    rewrap
+        Does the same to a storage that was unpickled; see `Storage.with_hooks`.
     """
     hooks: dict[str, Callable[..., Any]] = {}
     for name in storage.hook_names - {"list"}:
