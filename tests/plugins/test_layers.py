@@ -46,7 +46,7 @@ MARKED = WrapperSpec("marked", MarkConfig, mark_it)
 
 @pytest.fixture
 def marked() -> Iterator[None]:
-    """The wrapper ``marked``,\(registered in code."""
+    """The wrapper ``marked``, registered in code."""
     register_wrapper_spec(MARKED)
     yield
     unregister_wrapper_spec("marked")
@@ -163,7 +163,7 @@ def test_names_that_no_url_can_have(name: str) -> None:
 def test_a_taken_name_is_refused(installed: Install, marked: None) -> None:
     """Two wrappers of one name are an error, unless the newer one is to replace the other."""
     installed("layered")
-    with pytest.raises(PluginError, match="'marked' already,\(registered in code"):
+    with pytest.raises(PluginError, match="'marked' already, registered in code"):
         register_wrapper_spec(WrapperSpec("marked", MarkConfig, lambda storage, _: storage))
     with pytest.raises(PluginError, match=r"'suffixed' already, layered-storage 1\.0"):
         register_wrapper_spec(WrapperSpec("suffixed", MarkConfig, mark_it))
