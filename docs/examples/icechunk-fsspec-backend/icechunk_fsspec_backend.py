@@ -5,6 +5,7 @@ neither conditional puts nor unique versions: one writer at a time.
 """
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import json
@@ -29,12 +30,18 @@ from icechunk_core.contract import (
     resolve_range,
 )
 from icechunk_core.contract.keys import check_key
+from icechunk_core.ids import SystemIds
 
 CAPABILITIES = Capabilities(
     unique_versions=False,
     key_space=KeySpace.TREE,  # most filesystems have directories
 )
 THREADS = 16
+
+# Object stores let an object appear whole. Elsewhere a reader would see a file that is being written, and
+# a cancelled or killed writer would leave half of one: there, files are written aside and renamed.
+WHOLE_WRITES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"})
+ASIDE = ".being-written-"
 
 
 def parse_options(value):
@@ -53,6 +60,7 @@ class FsspecConfig:
 class FsspecStorage:
     def __init__(self, config):
         self.filesystem = fsspec.filesystem(config.protocol, **config.options)
+        self.renames = config.protocol not in WHOLE_WRITES
         self.root = config.root.strip("/") if config.protocol != "file" else config.root.rstrip("/")
         self.threads = ThreadPoolExecutor(THREADS, "icechunk-fsspec")
         self.closed = False
@@ -60,6 +68,8 @@ class FsspecStorage:
     def path(self, key):
         if "\\" in check_key(key) or any(ord(letter) < 32 for letter in key):
             raise errors.InvalidKey(f"not every filesystem can hold the key {key!r}", key=key)
+        if ASIDE in key:
+            raise errors.InvalidKey(f"{ASIDE!r} marks files that are being written: {key!r}", key=key)
         return f"{self.root}/{key}"
 
     def check_open(self):
@@ -135,12 +145,25 @@ class FsspecStorage:
             self.filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
             if self.filesystem.isdir(path):
                 self.filesystem.rmdir(path)  # left behind by deleted objects; fails if it holds some
-            self.filesystem.pipe_file(path, data)
+            if self.renames:
+                self.write_aside(path, data)
+            else:
+                self.filesystem.pipe_file(path, data)
         except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
             raise errors.InvalidKey(f"{key!r} is below an object, or has some below it", key=key) from error
         except OSError as error:
             raise failure(error, key) from error
         return self.info(key).version
+
+    def write_aside(self, path, data):
+        aside = path + ASIDE + SystemIds().write_id()
+        try:
+            self.filesystem.pipe_file(aside, data)
+            self.filesystem.mv(aside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.filesystem.rm_file(aside)
+            raise
 
     @hookimpl
     async def list(self, prefix, start_after):
@@ -161,7 +184,7 @@ class FsspecStorage:
         found = {}
         for path, entry in entries.items():
             key = path.strip("/").removeprefix(self.root.strip("/")).lstrip("/")
-            if key.startswith(prefix) and entry["type"] == "file":
+            if key.startswith(prefix) and entry["type"] == "file" and ASIDE not in key:
                 found[key] = self.object_info(key, entry)
         return found
 
