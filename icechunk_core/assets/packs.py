@@ -143,9 +143,9 @@ class PackingSink(ObjectSink):
             # Beside the session's work, so that the commit need not wait for it. If it fails
             # the pack is written anew: a file that could not be synced once is not to be trusted.
             await self._storage.sync([key])
+        if not sync:
+            self._wrote(key)
         with self._lock:
-            if not sync:
-                self._unsynced.append(key)
             if self._waiting.pop(pack.id, None) is not None:
                 self._sealed_bytes -= pack.size
 

@@ -56,7 +56,7 @@ class ChunkSink(Protocol):
         ...
 
     def unsynced(self) -> list[str]:
-        """Keys written and not yet made durable, oldest first."""
+        """Keys written and not yet made durable, oldest first; none where puts are durable by themselves."""
         ...
 
     def synced(self, keys: list[str]) -> None:
@@ -64,7 +64,10 @@ class ChunkSink(Protocol):
         ...
 
     def adopt(self, keys: list[str]) -> None:
-        """Take over keys that another process wrote for this session and did not make durable."""
+        """Take over keys that another process wrote for this session and did not make durable.
+
+        Those known already count once.
+        """
         ...
 
 
@@ -77,7 +80,9 @@ class ObjectSink:
         self._storage_class = storage_class
         # Not held while anything is written. Reentrant, for a job that has to run where it was submitted.
         self._lock = threading.RLock()
-        self._unsynced: list[str] = []
+        # In order; only where puts are not durable by themselves.
+        self._unsynced: dict[str, None] = {}
+        self._syncs = "sync" in storage.hook_names
 
     @property
     def waiting(self) -> Mapping[bytes, Any]:
@@ -97,8 +102,12 @@ class ObjectSink:
     async def _write(self, chunk_id: bytes, data: Buffer) -> None:
         key = chunk_key(chunk_id)
         await self._storage.put_hook(key, [data], ALWAYS, None, None, self._storage_class)
-        with self._lock:
-            self._unsynced.append(key)
+        self._wrote(key)
+
+    def _wrote(self, key: str) -> None:
+        if self._syncs:
+            with self._lock:
+                self._unsynced[key] = None
 
     async def flush(self) -> None:
         """Nothing is buffered."""
@@ -110,14 +119,15 @@ class ObjectSink:
 
     def synced(self, keys: list[str]) -> None:
         """These keys are durable now."""
-        done = set(keys)
         with self._lock:
-            self._unsynced = [key for key in self._unsynced if key not in done]
+            for key in keys:
+                self._unsynced.pop(key, None)
 
     def adopt(self, keys: list[str]) -> None:
         """Take over keys that another process wrote."""
-        with self._lock:
-            self._unsynced.extend(keys)
+        if self._syncs:
+            with self._lock:
+                self._unsynced.update(dict.fromkeys(keys))
 
 
 _BATCH = 64

@@ -81,5 +81,4 @@ async def merge_states(state: SessionState, other: SessionState) -> None:
         refit(changes, state.changes, state.base.nodes)
         state.merge(changes, unify_created=False, other_base=base.nodes)
     # What the worker wrote becomes durable with this session's commit.
-    known = set(state.sink.unsynced())
-    state.sink.adopt([key for key in unsynced if key not in known])
+    state.sink.adopt(unsynced)

@@ -25,7 +25,7 @@ from icechunk_core.format.manifest import ChunkRef
 from icechunk_core.format.snapshot import ArrayData, NodeSnapshot, NodeTable
 from icechunk_core.format.transaction_log import Move
 from icechunk_core.format.zarr_metadata import NodeMetadata
-from icechunk_core.transaction.column_changes import MIN_COLUMN, ColumnChanges, RefMapping
+from icechunk_core.transaction.column_changes import MANY, MIN_COLUMN, ColumnChanges, RefMapping
 from icechunk_core.transaction.paths import path_key, subtree_bounds
 
 __all__ = ["MISSING", "ChangeSet", "Coords", "DeletedNode", "Missing"]
@@ -191,10 +191,12 @@ class ChangeSet:
     def set_chunks(self, node_id: bytes, refs: Mapping[Coords, ChunkRef | None]) -> None:
         """Record many chunks' new refs at once."""
         mine = self.chunks.setdefault(node_id, {})
-        together = isinstance(refs, ColumnChanges) or (
-            isinstance(refs, RefMapping) and len(refs) >= MIN_COLUMN
-        )
-        if together and not isinstance(mine, ColumnChanges):
+        if not isinstance(mine, ColumnChanges) and (
+            isinstance(refs, ColumnChanges)
+            or (isinstance(refs, RefMapping) and len(refs) >= MIN_COLUMN)
+            # Many small mappings, such as those of the workers of one job, add up.
+            or len(mine) + len(refs) >= MANY
+        ):
             mine = self.chunks[node_id] = ColumnChanges(mine)
         mine.update(refs)
 

@@ -8,9 +8,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from icechunk_core.format.manifest import ChunkRef, ChunkRefs, VirtualRef
+from icechunk_core.format.manifest import ChunkRef, ChunkRefs, NativeRef, VirtualRef
+from icechunk_core.format.refs import RefKind
 
-__all__ = ["MIN_COLUMN", "ColumnChanges", "ColumnPart", "RefMapping"]
+__all__ = ["MANY", "MIN_COLUMN", "ColumnChanges", "ColumnPart", "RefMapping", "native_columns"]
 
 Coords: TypeAlias = tuple[int, ...]
 Table: TypeAlias = npt.NDArray[np.uint32]
@@ -18,6 +19,8 @@ MIN_COLUMN: Final = 256
 """Fewer refs than this are kept one by one."""
 _NOT_THERE: Final = object()
 _STEP: Final = 4096
+MANY: Final = 1 << 14
+"""More refs that were set in small groups become columns."""
 
 
 def _tuples(refs: ChunkRefs) -> Iterator[Coords]:
@@ -120,6 +123,14 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
             self._single.update(other.single)
         else:
             self._single.update(other)
+        if len(self._single) > MANY:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Make columns of single refs."""
+        refs = {coords: ref for coords, ref in self._single.items() if ref is not None}
+        if len(refs) > MANY // 2:
+            self.add(ChunkRefs.from_items(len(next(iter(refs))), refs))
 
     @property
     def columns(self) -> ChunkRefs:
@@ -227,3 +238,25 @@ class ColumnPart:
 
 
 _PLACEHOLDER: Final = VirtualRef("s3://any/thing", 0, 1)
+
+
+def native_columns(
+    changes: Mapping[Coords, ChunkRef | None],
+) -> tuple[ChunkRefs, list[Coords]] | None:
+    """Very many refs as columns and the coordinates of deleted chunks, sorted; None if others are among them.
+
+    >>> native_columns({(0,): None}) is None
+    True
+    """
+    if len(changes) < MIN_COLUMN:
+        return None
+    columns = changes.columns if isinstance(changes, ColumnChanges) else ChunkRefs.empty(0)
+    single = changes.single if isinstance(changes, ColumnChanges) else changes
+    if (columns.kind != RefKind.NATIVE).any():
+        return None
+    if not all(ref is None or isinstance(ref, NativeRef) for ref in single.values()):
+        return None
+    refs = columns.updated(single)
+    if len(refs) < MIN_COLUMN:
+        return None
+    return refs, sorted(coords for coords, ref in single.items() if ref is None)

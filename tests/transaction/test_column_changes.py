@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icechunk_core.format.manifest import ChunkRef, ChunkRefs, NativeRef, VirtualRef
+from icechunk_core.errors import Corrupt
+from icechunk_core.format.manifest import ChunkRef, ChunkRefs, InlineRef, NativeRef, VirtualRef
 from icechunk_core.format.snapshot import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 from icechunk_core.transaction.change_set import ChangeSet
-from icechunk_core.transaction.column_changes import MIN_COLUMN, ColumnChanges, RefMapping
+from icechunk_core.transaction.column_changes import MANY, MIN_COLUMN, ColumnChanges, RefMapping
 from icechunk_core.transaction.log_builder import build_transaction_log
 from icechunk_core.transaction.manifests_plan import build_splits, plan_manifests
 from icechunk_core.transaction.splitting import SplitGrid
@@ -141,3 +143,67 @@ def test_refs_to_some_places_are_left_out() -> None:
     kept, left_out = mapping_of({(0, n): n for n in range(5)}).partitioned({PLACES[1]})
     assert left_out == [(0, 1), (0, 3)]
     assert dict(kept) == as_dict({(0, n): n for n in (0, 2, 4)})
+
+
+def _natives(first: int, count: int) -> dict[tuple[int, ...], ChunkRef | None]:
+    return {(n // 7, n % 7): NativeRef(n.to_bytes(12, "big"), n, n + 1) for n in range(first, first + count)}
+
+
+def test_many_native_refs_travel_as_columns() -> None:
+    """Hundreds of refs and deletions arrive as columns, and equal changes have equal bytes on both sides."""
+    plain = {**_natives(0, MIN_COLUMN + 40), (0, 3): None, (900, 1): None}
+    changes = changes_with(plain)
+    back = ChangeSet.from_bytes(changes.to_bytes())
+    kept = back.chunks[NODE]
+    assert isinstance(kept, ColumnChanges)
+    assert dict(kept) == plain
+    assert set(kept.single) == {(0, 3), (900, 1)}
+    assert back.to_bytes() == changes.to_bytes() == changes_with(kept).to_bytes()
+
+
+@pytest.mark.parametrize("other", [VirtualRef("s3://b/k", 0, 1), InlineRef(b"x")])
+def test_other_refs_among_many_native_ones_travel(other: ChunkRef) -> None:
+    """Refs of several kinds come back as they were."""
+    plain = {**_natives(0, MIN_COLUMN + 1), (5, 5): other}
+    assert dict(ChangeSet.from_bytes(changes_with(plain).to_bytes()).chunks[NODE]) == plain
+    mixed = ColumnChanges({})
+    mixed.add(ChunkRefs.from_items(2, {c: ref for c, ref in plain.items() if ref is not None}))
+    assert dict(ChangeSet.from_bytes(changes_with(mixed).to_bytes()).chunks[NODE]) == plain
+
+
+def test_columns_with_a_chunk_twice_are_refused() -> None:
+    """Bytes that list a chunk twice, or as set and deleted, are no change set."""
+    tree = msgpack.unpackb(changes_with(_natives(0, MIN_COLUMN + 1)).to_bytes())
+    entry = tree["chunks"][0]
+    entry[3] = entry[3][:8] + entry[3][:8] + entry[3][16:]
+    with pytest.raises(Corrupt, match="listed twice"):
+        ChangeSet.from_bytes(msgpack.packb(tree))
+    tree = msgpack.unpackb(changes_with({**_natives(0, MIN_COLUMN + 1), (900, 1): None}).to_bytes())
+    entry = tree["chunks"][0]
+    entry[3] = entry[3][:-8] + entry[3][:8]
+    with pytest.raises(Corrupt, match="listed twice"):
+        ChangeSet.from_bytes(msgpack.packb(tree))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 900), st.booleans()), max_size=60))
+@settings(max_examples=30, deadline=None)
+def test_merging_many_writers(writers: list[tuple[int, int, bool]]) -> None:
+    """Whoever merges later wins, however many refs there are, and deletions are kept."""
+    ours, plain = ChangeSet(), {}
+    for number, (first, count, deletes) in enumerate(writers):
+        refs = {c: NativeRef(number.to_bytes(12, "big"), 0, 1) for c in _natives(first, count)}
+        theirs = dict.fromkeys(refs) if deletes else refs
+        ours.merge(changes_with(theirs))
+        plain.update(theirs)
+    assert dict(ours.chunk_changes(NODE)) == plain
+
+
+def test_many_small_writers_become_columns() -> None:
+    """A hundred thousand chunks of writers with few chunks each make no object each."""
+    ours = ChangeSet()
+    for first in range(0, 100_000, 100):
+        ours.merge(changes_with(_natives(first, 100)))
+    kept = ours.chunks[NODE]
+    assert isinstance(kept, ColumnChanges)
+    assert len(kept.single) <= MANY
+    assert len(kept) == 100_000
