@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -138,12 +139,13 @@ def _with_payloads(part: RefColumns) -> tuple[Payloads, tuple[Source, ...]]:
 def coords_from_keys(ndim: int, keys: Iterable[Sequence[int]], rows: int) -> Coords:
     """Coordinate tuples as ``uint32[rows, ndim]``; `InvalidInputError` if one does not fit."""
     listed = list(keys)
-    if any(len(key) != ndim for key in listed):
+    if not {ndim}.issuperset(map(len, listed)):
         raise InvalidInputError(
             f"chunk coordinates must have {ndim} dimensions", kind=ErrorKind.INVALID_CHUNK_INDEX
         )
     try:
-        wide = np.array(listed, dtype=np.int64).reshape(rows, ndim)
+        flat = np.fromiter(chain.from_iterable(listed), dtype=np.int64, count=rows * ndim)
+        wide = flat.reshape(rows, ndim)
     except (OverflowError, ValueError, TypeError) as error:
         raise InvalidInputError(
             "chunk coordinates must be integers below 2^32", kind=ErrorKind.INVALID_CHUNK_INDEX
@@ -259,21 +261,46 @@ def _checked_id(chunk_id: bytes) -> bytes:
     return chunk_id
 
 
-def _id_column(ids: list[bytes]) -> npt.NDArray[np.uint8]:
+def _id_column(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(len(ids), 12)
 
 
 def _range_columns(
     ranges: list[tuple[int, int]],
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    if any(offset < 0 or length < 0 or offset + length >= 1 << 63 for offset, length in ranges):
-        raise InvalidInputError("offset and length of a chunk must be non-negative and below 2^63")
-    table = np.array(ranges, dtype=np.uint64).reshape(len(ranges), 2)
-    return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
+    return _checked_ranges(
+        _whole_numbers([offset for offset, _ in ranges]), _whole_numbers([length for _, length in ranges])
+    )
+
+
+def _whole_numbers(values: Sequence[int]) -> npt.NDArray[np.int64]:
+    try:
+        return np.fromiter(values, dtype=np.int64, count=len(values))
+    except OverflowError:
+        raise _out_of_range() from None
+
+
+def _checked_ranges(
+    offset: npt.NDArray[np.int64], length: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    # A sum that does not fit wraps around to a negative one.
+    if bool(((offset < 0) | (length < 0) | (offset + length < 0)).any()):
+        raise _out_of_range()
+    return offset.view(np.uint64), length.view(np.uint64)
+
+
+def _out_of_range() -> InvalidInputError:
+    return InvalidInputError("offset and length of a chunk must be non-negative and below 2^63")
 
 
 def _native_columns(
     refs: list[Any],
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
-    offset, length = _range_columns([(ref.offset, ref.length) for ref in refs])
-    return offset, length, _id_column([_checked_id(ref.chunk_id) for ref in refs])
+    if not refs:
+        return *_range_columns([]), _id_column([])
+    ids, offsets, lengths = zip(*refs, strict=True)
+    ranges = _checked_ranges(_whole_numbers(offsets), _whole_numbers(lengths))
+    if set(map(len, ids)) != {12}:
+        for chunk_id in ids:
+            _checked_id(chunk_id)
+    return *ranges, _id_column(ids)

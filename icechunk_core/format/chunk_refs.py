@@ -67,7 +67,9 @@ class ChunkRefs:
         The buffers that ``payloads`` points into.
     """
 
-    __slots__ = ("_index", "chunk_ids", "coords", "kind", "length", "offset", "payloads", "sources")
+    __slots__ = (
+        "_index", "_views", "chunk_ids", "coords", "kind", "length", "offset", "payloads", "sources",
+    )  # fmt: skip
 
     coords: Coords
     kind: npt.NDArray[np.uint8]
@@ -86,6 +88,8 @@ class ChunkRefs:
             if isinstance(column, np.ndarray):
                 column.flags.writeable = False
         self._index: CoordIndex | None = None
+        # Kind, offset, length and id bytes as memoryviews: single items of numpy arrays are slow to get.
+        self._views: tuple[memoryview, memoryview, memoryview, memoryview] | None = None
 
     def __reduce__(self) -> tuple[type[ChunkRefs], tuple[RefColumns]]:
         return ChunkRefs, (self.columns,)
@@ -229,9 +233,16 @@ class ChunkRefs:
         Corrupt
             Its location or ETag is damaged.
         """
-        kind = self.kind[row]
+        views = self._views
+        if views is None:
+            ids = np.ascontiguousarray(self.chunk_ids).reshape(-1)
+            views = memoryview(self.kind), memoryview(self.offset), memoryview(self.length), memoryview(ids)
+            self._views = views
+        kinds, offset, length, id_bytes = views
+        kind = kinds[row]
         if kind == _NATIVE:
-            return NativeRef(self.chunk_ids[row].tobytes(), self.offset.item(row), self.length.item(row))
+            start = 12 * row
+            return NativeRef(bytes(id_bytes[start : start + 12]), offset[row], length[row])
         assert self.payloads is not None
         source, start, size, etag_source, etag_start, etag_size, modified, compressed = self.payloads[
             row
@@ -240,7 +251,7 @@ class ChunkRefs:
             return InlineRef(self.sources[source].take(start, size))
         etag = self.sources[etag_source].text(etag_start, etag_size, "ETag") if etag_start >= 0 else None
         location = self.sources[source].location(start, size, compressed)
-        return VirtualRef(location, self.offset.item(row), self.length.item(row), etag, modified or None)
+        return VirtualRef(location, offset[row], length[row], etag, modified or None)
 
     def get(self, coord: Sequence[int]) -> ChunkRef | None:
         """The ref of a coordinate as a value, None if there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from attrs import frozen
 
@@ -25,9 +25,10 @@ class InlineRef:
     data: bytes
 
 
-@frozen
-class NativeRef:
+class NativeRef(NamedTuple):
     """A range of an object ``chunks/ID``; several refs may share one object.
+
+    A tuple, because one is made for every small chunk that is written or read.
 
     Attributes
     ----------
