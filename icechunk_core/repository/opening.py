@@ -11,7 +11,7 @@ from icechunk_core.assets.manager import AssetManager
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.clock import Clock, SystemClock
-from icechunk_core.contract import Storage
+from icechunk_core.contract import AtomicityScope, Storage
 from icechunk_core.contract.wrappers import for_single_writer
 from icechunk_core.drive import pause
 from icechunk_core.errors import (
@@ -82,9 +82,15 @@ def fit_for_commits(storage: Storage, *, require_commit_safety: bool) -> Storage
     return for_single_writer(storage, create=not able.create, update=not able.update)
 
 
-def _as_configured(storage: Storage, config: RepositoryConfig) -> Storage:
-    """Without the conditional puts that the configuration says not to use."""
-    settings = config.storage
+def _as_configured(storage: Storage, config: RepositoryConfig, given: RepositoryConfig | None) -> Storage:
+    """Without the conditional puts that the configuration says not to use.
+
+    Where it is a server that may not know conditions, also what is stored with the repository counts. Where
+    locks of our own hold them, only what the caller says: Icechunk has no conditional updates on local
+    directories, and stores that with every configuration it writes there.
+    """
+    by_server = storage.capabilities.atomicity >= AtomicityScope.GLOBAL
+    settings = (config if by_server else given or RepositoryConfig()).storage
     create = settings is not None and settings.unsafe_use_conditional_create is False
     update = settings is not None and settings.unsafe_use_conditional_update is False
     return for_single_writer(storage, create=create, update=update) if create or update else storage
@@ -121,7 +127,7 @@ async def create_context(
         )
     clock, ids = clock or SystemClock(), ids or SystemIds()
     effective = RepositoryConfig.default().merge(config) if config is not None else RepositoryConfig.default()
-    storage = _as_configured(storage, effective)
+    storage = _as_configured(storage, effective, config)
     assets = AssetManager(storage, EngineSettings.from_config(effective), spec_version)
     document = None if config is None else encode_config(config, spec_version)
     await create_repository_files(
@@ -157,10 +163,10 @@ async def open_context(
     _log.debug("opening a repository of spec %d at %r", found.spec_version, storage)
     clock, ids = clock or SystemClock(), ids or SystemIds()
 
-    def context_with(config: RepositoryConfig) -> RepositoryContext:
+    def context_with(merged: RepositoryConfig) -> RepositoryContext:
         return RepositoryContext(
-            _as_configured(storage, config),
-            config,
+            _as_configured(storage, merged, config),
+            merged,
             found.spec_version,
             authorized=authorized,
             clock=clock,

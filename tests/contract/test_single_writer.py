@@ -98,3 +98,15 @@ def test_settings_switch_conditions_off(tmp_path: Path) -> None:
     with repo.transaction("main", message="x") as store:
         zarr.create_group(store)
     assert len(list(ic.Repository.open(claims, config).ancestry(branch="main"))) == 2
+
+
+def test_what_icechunk_stores_does_not_switch_locks_off(tmp_path: Path) -> None:
+    """A configuration that Icechunk stored with a local directory says that there are no conditional updates, since
+    it has none there. Ours stay atomic then, unless the caller says otherwise."""
+    settings = ic.StorageSettings(unsafe_use_conditional_update=False, unsafe_use_metadata=False)
+    directory = str(tmp_path / "repository")
+    ic.Repository.create(directory, ic.RepositoryConfig(storage=settings))
+    assert ic.Repository.open(directory).storage.capabilities.commit_safe
+    assert ic.Repository.open_or_create(directory).storage.capabilities.commit_safe
+    said_so = ic.Repository.open(directory, ic.RepositoryConfig(storage=settings))
+    assert not said_so.storage.capabilities.commit_safe
