@@ -1,17 +1,24 @@
-"""Write xarray objects; needs ``icechunk-core[xarray]``. Reading is ``xarray.open_zarr(session.store)``."""
+"""xarray: write datasets into sessions, open versions by URL; needs ``icechunk-core[xarray]``.
+
+Reading from a session at hand is ``xarray.open_zarr(session.store)``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, MutableMapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from icechunk_core.errors import InvalidInputError
+from icechunk_core.repository import Repository
 from icechunk_core.session import ForkSession, Session
+from icechunk_core.storage import as_storage, storage_from_url
+from icechunk_core.store import IcechunkStore
 
 if TYPE_CHECKING:
-    from xarray import DataArray, Dataset
+    from xarray import DataArray, Dataset, DataTree
 
-__all__ = ["to_icechunk"]
+__all__ = ["open_dataset", "open_datatree", "open_store", "to_icechunk"]
 
 Region = Mapping[str, slice | Literal["auto"]] | Literal["auto"] | None
 ZarrWriteModes = Literal["w", "w-", "a", "a-", "r+", "r"]
@@ -87,3 +94,112 @@ def to_icechunk(
         fork = session if isinstance(session, ForkSession) else session.fork()
         merged = writer.write_lazy(fork.store, chunkmanager_store_kwargs, split_every)
         session.merge(merged)
+
+
+def open_store(
+    source: Any,
+    *,
+    branch: str | None = None,
+    tag: str | None = None,
+    snapshot_id: str | None = None,
+    as_of: datetime | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    authorize_virtual_chunk_access: Mapping[str, Any] | None = None,
+) -> IcechunkStore:
+    """A read-only zarr store of one version of a repository, for whatever opens zarr stores.
+
+    Parameters
+    ----------
+    source
+        Path or URL of a repository (``"s3://bucket/prefix"``), a `Storage`, or a `Repository`. A `Session`
+        or `IcechunkStore` is a version already and stays the one that it is.
+    branch, tag, snapshot_id
+        At most one of them; the branch ``main`` by default.
+    as_of
+        With a branch: as it was at that time.
+    storage_options
+        Options of the storage's backend.
+    authorize_virtual_chunk_access
+        URL prefixes of virtual chunks that may be read, and with which credentials.
+
+    Raises
+    ------
+    InvalidInputError
+        If options are given that have no meaning for ``source``, or several versions are named.
+    RepositoryNotFoundError, RefNotFoundError, SnapshotNotFoundError
+        If there is no such repository or version.
+
+    Examples
+    --------
+    >>> store = open_store("s3://bucket/climate", tag="v1")  # doctest: +SKIP
+    >>> dataset = xarray.open_dataset(store, engine="zarr", chunks={})  # doctest: +SKIP
+    """
+    version = {"branch": branch, "tag": tag, "snapshot_id": snapshot_id, "as_of": as_of}
+    named: dict[str, Any] = {name: value for name, value in version.items() if value is not None}
+    access = {
+        "storage_options": storage_options,
+        "authorize_virtual_chunk_access": authorize_virtual_chunk_access,
+    }
+    given = {name for name, value in access.items() if value is not None}
+    if isinstance(source, Session | IcechunkStore):
+        _refuse({*named, *given}, source)
+        return source if isinstance(source, IcechunkStore) else source.store
+    if isinstance(source, Repository):
+        _refuse(given, source)
+        repo = source
+    else:
+        storage = storage_from_url(source, **storage_options) if storage_options else as_storage(source)
+        allowed = None if authorize_virtual_chunk_access is None else dict(authorize_virtual_chunk_access)
+        # Whoever only reads needs no conditional writes.
+        repo = Repository.open(storage, authorize_virtual_chunk_access=allowed, require_commit_safety=False)
+    if "tag" not in named and "snapshot_id" not in named:
+        named.setdefault("branch", "main")
+    return repo.readonly_session(**named).store
+
+
+def _refuse(given: set[str], source: object) -> None:
+    if given:
+        raise InvalidInputError(
+            f"a {type(source).__name__} leaves no choice of {', '.join(sorted(given))}; give a path or URL"
+        )
+
+
+_VERSION = ("branch", "tag", "snapshot_id", "as_of", "storage_options", "authorize_virtual_chunk_access")
+
+
+def open_dataset(source: Any, **options: Any) -> Dataset:
+    """Open a version of a repository as a dataset.
+
+    Parameters
+    ----------
+    source
+        As for `open_store`.
+    options
+        Those of `open_store`, and those of ``xarray.open_dataset`` (``group``, ``chunks``, ...).
+
+    Returns
+    -------
+    Dataset
+        As ``xarray.open_dataset`` gives it with the engine ``zarr``. Dask arrays in it are named after the
+        snapshot, so those of two versions can be used together.
+
+    Examples
+    --------
+    >>> before = open_dataset("./climate", tag="v1", chunks={})  # doctest: +SKIP
+    >>> changed = open_dataset("./climate", chunks={}) - before  # doctest: +SKIP
+    """
+    import xarray
+
+    return xarray.open_dataset(**_as_zarr(source, options))
+
+
+def open_datatree(source: Any, **options: Any) -> DataTree:
+    """Open a version of a repository, all groups of it, as a tree; options as `open_dataset`."""
+    import xarray
+
+    return xarray.open_datatree(**_as_zarr(source, options))
+
+
+def _as_zarr(source: Any, options: dict[str, Any]) -> dict[str, Any]:
+    store = open_store(source, **{name: options.pop(name) for name in _VERSION if name in options})
+    return {"filename_or_obj": store, "engine": "zarr", "consolidated": False, **options}

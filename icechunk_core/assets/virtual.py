@@ -187,6 +187,27 @@ class VirtualChunks:
             raise _cannot_fetch(ref, f"the object ends after {len(data)} of {end - start} bytes")
         return data
 
+    async def object_size(self, location: str) -> int:
+        """Size in bytes of the object at a location.
+
+        Raises
+        ------
+        InvalidInputError, StorageError
+            As `read`.
+        """
+        prefix, key = self.resolve(location)
+        try:
+            storage, _ = self._storage(prefix, location)
+            asking = storage.head(key)
+            if self._direct and storage.may_suspend and driven_directly():
+                return run(asking, may_suspend=True).size
+            return (await asking).size
+        except StorageError as error:
+            raise StorageError(
+                f"the size of {location!r} cannot be asked for: {error.message} (container {prefix})",
+                kind=ErrorKind.VIRTUAL_CHUNK_FETCH,
+            ) from error
+
     def _storage(self, prefix: str, location: str) -> tuple[Storage, RangeReader]:
         with self._lock:
             known = self._storages.get(prefix)

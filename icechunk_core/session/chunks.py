@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -298,6 +298,20 @@ class SessionChunks:
     def absolute_location(self, location: str) -> str:
         """The URL of a virtual location, which may be relative to a container (``vcc://name/key``)."""
         return self.context.virtual.absolute(location) if location.startswith("vcc://") else location
+
+    def uncovered_locations(self, locations: Iterable[str]) -> list[str]:
+        """Those virtual locations that no container covers; `InvalidInputError` if one is no URL."""
+        return [location for location in locations if not self.context.virtual.covers(location)]
+
+    async def virtual_object_size(self, location: str) -> int:
+        """Size in bytes of the object at a virtual location.
+
+        Raises
+        ------
+        InvalidInputError, StorageError
+            As reading a virtual chunk.
+        """
+        return await self.context.virtual.object_size(location)
 
 
 def _as_columns(

@@ -11,7 +11,7 @@ chunks from worker threads), so an implementation locks what it shares. When
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -182,4 +182,12 @@ class StoreSession(Protocol):
 
     def absolute_location(self, location: str) -> str:
         """The URL of a virtual chunk location, which may be relative to a container."""
+        ...
+
+    def uncovered_locations(self, locations: Iterable[str]) -> list[str]:
+        """Those virtual locations that no container covers; `InvalidInputError` if one is no URL."""
+        ...
+
+    async def virtual_object_size(self, location: str) -> int:
+        """Size in bytes of the object at a virtual location, which has to be readable."""
         ...

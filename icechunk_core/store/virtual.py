@@ -19,7 +19,13 @@ from icechunk_core.transaction.column_changes import RefMapping
 if TYPE_CHECKING:
     from icechunk_core.store.session_protocol import Coords, StoreSession
 
-__all__ = ["VirtualChunkSpec", "make_virtual_ref", "specs_from_columns", "write_virtual_refs"]
+__all__ = [
+    "VirtualChunkSpec",
+    "make_virtual_ref",
+    "refs_from_columns",
+    "specs_from_columns",
+    "write_virtual_refs",
+]
 
 
 @frozen
@@ -129,12 +135,29 @@ def specs_from_columns(
             f"chunk coordinates of a grid of shape {shape} at {start} do not fit into 32 bits",
             kind=ErrorKind.INVALID_CHUNK_INDEX,
         )
+    return refs_from_columns(_block_coords(start, shape), locations, offsets, lengths, checksum=checksum)
+
+
+def refs_from_columns(
+    coords: NDArray[np.uint32],
+    locations: Sequence[str],
+    offsets: NDArray[Any],
+    lengths: NDArray[Any],
+    *,
+    checksum: str | datetime | None,
+) -> RefMapping:
+    """Refs of chunks anywhere in the grid from columns of equal length; an empty location is no chunk.
+
+    Raises
+    ------
+    InvalidInputError
+        As `make_virtual_ref`.
+    """
     first, size = np.asarray(offsets), np.asarray(lengths)
     numbers = {location: number for number, location in enumerate(dict.fromkeys(locations))}
-    which = np.fromiter(map(numbers.__getitem__, locations), dtype=np.int64, count=count)
+    which = np.fromiter(map(numbers.__getitem__, locations), dtype=np.int64, count=len(locations))
     used = which != numbers.get("", -1)
     _check_columns(locations, numbers, used, first, size)
-    coords = _block_coords(start, shape)
     if not used.all():
         coords, which, first, size = coords[used], which[used], first[used], size[used]
     etag, last_modified = _checksum(checksum)
