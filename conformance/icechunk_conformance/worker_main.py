@@ -7,7 +7,8 @@ import inspect
 import os
 import sys
 
-from icechunk_conformance.workers import read_message, write_message
+from icechunk_conformance import workers
+from icechunk_conformance.workers import READY, read_message, write_message
 
 
 def main() -> None:
@@ -15,6 +16,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     # Whatever a backend prints must not get between the answers.
     os.dup2(2, 1)
+
+    def wait_at_the_line() -> None:
+        write_message(answers, READY)
+        read_message(sys.stdin.buffer)
+
+    workers._at_the_line.append(wait_at_the_line)
     with asyncio.Runner() as runner:
         while True:
             try:

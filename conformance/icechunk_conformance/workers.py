@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from icechunk_conformance.expect import Failure
 
-__all__ = ["WorkerPool", "read_message", "write_message"]
+__all__ = ["WorkerPool", "line_up", "read_message", "write_message"]
 
 _LENGTH = struct.Struct("<Q")
 
@@ -33,6 +33,18 @@ def read_message(stream: IO[bytes]) -> Any:
     if len(head) < _LENGTH.size:
         raise EOFError
     return pickle.loads(stream.read(_LENGTH.unpack(head)[0]))
+
+
+READY = "ready"
+GO = "go"
+_at_the_line: list[Callable[[], None]] = []
+"""In a worker: how to tell the pool that it is ready, and to wait for the others."""
+
+
+def line_up() -> None:
+    """In a job: wait until all others of a `WorkerPool.race` have come this far."""
+    for wait in _at_the_line:
+        wait()
 
 
 class WorkerPool:
@@ -77,6 +89,16 @@ class WorkerPool:
         Failure
             If a process died, did not answer in time, or the job raised.
         """
+        return self._run(job, arguments, line_up=False)
+
+    def race(self, job: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """As `map`, for a job that calls `line_up` once: nobody goes on from there before all have come
+        there, so that no process has finished when the last one is still opening its client."""
+        return self._run(job, arguments, line_up=True)
+
+    def _run(
+        self, job: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], *, line_up: bool
+    ) -> list[Any]:
         watchdog = threading.Timer(self.timeout, self._kill)
         watchdog.start()
         try:
@@ -85,6 +107,13 @@ class WorkerPool:
             for worker, values in zip(busy, arguments, strict=True):
                 write_message(_pipe(worker.stdin), (job, values))
             answers = [read_message(_pipe(worker.stdout)) for worker in busy]
+            if line_up:
+                # Who failed before the line has answered already.
+                waiting = [number for number, answer in enumerate(answers) if answer == READY]
+                for number in waiting:
+                    write_message(_pipe(busy[number].stdin), GO)
+                for number in waiting:
+                    answers[number] = read_message(_pipe(busy[number].stdout))
         except (EOFError, BrokenPipeError) as error:
             self.broken = True
             raise Failure("another process died or did not answer in time") from error

@@ -18,9 +18,6 @@ from tests.conformance.support import GALLERY_BUDGET
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 TRIES = 10
-SELDOM = {"goes-back-between-processes"}
-"""Found only where processes really run side by side: on a busy machine one may be done before the next
-begins."""
 REPOSITORIES = {check.id for check in all_checks() if check.group == "M"}
 """Left out where they are not named: they take longest, and what they rest on is checked before."""
 SLOW_OVER_A_NETWORK = {
@@ -55,16 +52,10 @@ def failed_checks(entry: Broken, workers: WorkerPool, only: frozenset[str] | Non
         gc.collect()
 
 
-def _skip_if_not_found(entry: Broken, failed: set[str]) -> None:
-    if entry.name in SELDOM and not failed & entry.caught_by:
-        pytest.skip("the processes did not run side by side")
-
-
 @pytest.mark.parametrize("entry", gallery(), ids=lambda entry: entry.name)
 def test_each_broken_storage_is_caught(entry: Broken, workers: WorkerPool) -> None:
     """Every check that an entry names fails on it."""
     failed = failed_checks(entry, workers, entry.caught_by)
-    _skip_if_not_found(entry, failed)
     assert failed == entry.caught_by
 
 
@@ -77,7 +68,6 @@ def test_each_broken_storage_is_caught_exactly(entry: Broken, workers: WorkerPoo
     left_out = SLOW_OVER_A_NETWORK if over_a_network else REPOSITORIES
     checks = {check.id for check in all_checks()} - left_out
     failed = failed_checks(entry, workers, frozenset(checks) | entry.caught_by)
-    _skip_if_not_found(entry, failed)
     assert failed - entry.sometimes - (BY_CHANCE - entry.caught_by) == entry.caught_by
 
 

@@ -11,6 +11,7 @@ MODULES = (
     "d_listing",
     "e_conditional",
     "f_raced",
+    "f_raced_between_processes",
     "g_ambiguous",
     "h_transport",
     "i_cancellation",

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -19,8 +17,7 @@ from icechunk_conformance.chance import fresh_seed
 from icechunk_conformance.expect import read, same, state, verify
 from icechunk_conformance.histories import Step, judge_steps, parse_step, step_body
 from icechunk_conformance.injection import about
-from icechunk_conformance.prefixed import prefixed
-from icechunk_conformance.racing import Racer, amplified, backend_files, race
+from icechunk_conformance.racing import Racer, race
 from icechunk_conformance.registers import History, judge, play
 from icechunk_conformance.registry import check
 from icechunk_conformance.target import Target
@@ -90,12 +87,12 @@ async def judge_creates(client: Storage, outcomes: Sequence[Created]) -> None:
                 )
 
 
-def _keys(target: Target) -> list[str]:
+def raced_keys(target: Target) -> list[str]:
     return [f"raced/{number:03d}" for number in range(target.budget.rounds)]
 
 
 async def _race_creates(target: Target, *, share: bool) -> None:
-    keys = _keys(target)
+    keys = raced_keys(target)
 
     async def contend(client: Storage, racer: Racer) -> list[Created]:
         return await create_each(client, racer, keys)
@@ -127,7 +124,7 @@ async def creates_through_one_client(target: Target) -> None:
 async def creates_between_tasks(target: Target) -> None:
     """As F01, with many tasks of one event loop on one client."""
     client = await target.client()
-    keys = _keys(target)
+    keys = raced_keys(target)
     count = target.budget.threads * 2
     jobs = [create_each(client, Racer(number, count), keys) for number in range(count)]
     results = await asyncio.gather(*jobs)
@@ -306,89 +303,10 @@ async def readers_of_updates_between_threads(target: Target) -> None:
     await _watch_between_threads(target, conditional=True)
 
 
-# --- processes ---------------------------------------------------------------
-
-
-async def _elsewhere(
-    reopen: Callable[[], Storage],
-    prefix: str,
-    number: int,
-    contenders: int,
-    job: Callable[..., Any],
-    *arguments: Any,
-) -> Any:
-    """Run a contender in this process, with a client of its own."""
-    raw = reopen()
-    client = prefixed(raw, prefix, set())
-    amplified(backend_files(raw), number)
-    try:
-        return await job(client, Racer(number, contenders), *arguments)
-    finally:
-        sys.settrace(None)
-        await client.close()
-
-
-def _map_processes(target: Target, jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
-    reopen = target.reopener()
-    arguments = [(reopen, target.prefix, number, len(jobs), *job) for number, job in enumerate(jobs)]
-    return target.location.workers().map(_elsewhere, arguments)
-
-
-@check(
-    "F10",
-    "Of racing creates one wins: processes",
-    requires=("create", "processes"),
-    known_failure=LOST_COMMITS,
-)
-async def creates_between_processes(target: Target) -> None:
-    """As F01, between processes that share nothing but the storage."""
-    keys = _keys(target)
-    target.remember(keys)
-    outcomes: list[Created] = []
-    for start in range(0, len(keys), 3):
-        # In short rounds, so that nobody runs ahead.
-        jobs = [(create_each, keys[start : start + 3])] * target.budget.processes
-        for each in await asyncio.to_thread(_map_processes, target, jobs):
-            outcomes += each
-    await judge_creates(await target.client(), outcomes)
-
-
-@check(
-    "F11",
-    "Accepted updates form one chain: processes",
-    requires=("update", "processes"),
-    known_failure=LOST_COMMITS,
-)
-async def chain_between_processes(target: Target) -> None:
-    """As F04 and F05, between processes that share nothing but the storage: no acknowledged increment is
-    lost, no object is replaced twice."""
-    client = await target.client()
-    start = await client.put("counter", step_body("start", "", 0))
-    jobs = [(increment, "counter", target.budget.increments * 2)] * target.budget.processes
-    results = await asyncio.to_thread(_map_processes, target, jobs)
-    steps = [step for each in results for step in each]
-    await judge_count(client, steps)
-    await judge_chain(client, steps, start)
-
-
-@check("F12", "Readers see whole objects only: processes", requires=("processes",))
-async def readers_between_processes(target: Target) -> None:
-    """While processes overwrite an object with bodies of very different sizes, others that read it
-    see whole bodies that were written, never a mixture, a part or nothing."""
-    client = await target.client()
-    await client.put("object", whole_body(0, 0))
-    turns = target.budget.rounds * 4
-    writers = max(1, target.budget.processes // 2)
-    jobs: list[tuple[Any, ...]] = [(overwrite, turns, False)] * writers
-    jobs += [(watch, turns)] * (target.budget.processes - writers)
-    await asyncio.to_thread(_map_processes, target, jobs)
-    await watch(client, Racer(0, 1), 1)
-
-
 # --- linearizability -----------------------------------------------------------
 
 
-def _turns(target: Target) -> tuple[list[str], int]:
+def register_turns(target: Target) -> tuple[list[str], int]:
     """Registers and turns of each contender: histories short enough to be decided."""
     count = max(2, target.budget.rounds // 6)
     return [f"register-{number}" for number in range(count)], count * 10
@@ -400,26 +318,13 @@ async def registers_between_threads(target: Target) -> None:
     began and ended and what it saw. A checker finds an order that respects those times, in which
     every result is that of a register that does one thing at a time (linearizability). A seed decides the
     operations."""
-    keys, turns = _turns(target)
+    keys, turns = register_turns(target)
     seed = fresh_seed()
 
     async def contend(client: Storage, racer: Racer) -> History:
         return await play(client, racer, keys, turns, seed)
 
     judge(await race(target, [contend] * target.budget.threads))
-
-
-@check("F14", "A raced object behaves as one register: processes", requires=("processes",))
-async def registers_between_processes(target: Target) -> None:
-    """As F13, between processes that share nothing but the storage."""
-    keys, turns = _turns(target)
-    target.remember(keys)
-    histories: list[History] = []
-    for key in keys:
-        # One after the other, so that nobody runs ahead.
-        jobs = [(play, [key], turns, fresh_seed())] * target.budget.processes
-        histories += await asyncio.to_thread(_map_processes, target, jobs)
-    judge(histories)
 
 
 # --- metadata and timing ---------------------------------------------------------

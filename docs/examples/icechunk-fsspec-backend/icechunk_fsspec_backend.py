@@ -40,7 +40,9 @@ THREADS = 16
 
 # Object stores let an object appear whole. Elsewhere a reader would see a file that is being written, and
 # a cancelled or killed writer would leave half of one: there, files are written aside and renamed.
-WHOLE_WRITES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"})
+WHOLE_WRITES = frozenset(
+    {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"}
+)
 ASIDE = ".being-written-"
 
 
