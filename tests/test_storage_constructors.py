@@ -114,6 +114,17 @@ def test_as_storage_takes_all_that_names_a_storage(tmp_path: Path, make: Callabl
     assert as_storage(make(tmp_path)) == local_filesystem_storage(tmp_path)
 
 
+class StorageOfIcechunk:
+    """As Icechunk's class: it has none of our hooks."""
+
+
+@pytest.mark.parametrize("value", [StorageOfIcechunk(), object(), 7, None])
+def test_as_storage_tells_what_is_none(value: object) -> None:
+    """What names no storage, such as one of the package icechunk, is refused with what to pass instead."""
+    with pytest.raises(StorageConfigError, match="functions of the same name in icechunk_core"):
+        as_storage(value)
+
+
 def test_as_storage_tells_paths_from_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A colon alone makes no URL, unless a known scheme stands before it."""
     monkeypatch.chdir(tmp_path)

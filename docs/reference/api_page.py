@@ -1,7 +1,7 @@
 """Writes the pages of the API reference: ``python docs/reference/api_page.py``.
 
-A public name is one in ``__all__`` of `icechunk_core` or of a module in `MODULES`. Each is described on one page;
-`GROUPS` says on which, and a new name has to be given its place there.
+A public name is one in ``__all__`` of `icechunk_core` or of a module in `MODULES`. Each is described on
+one page; `GROUPS` says on which, and a new name has to be given its place there.
 """
 
 from __future__ import annotations
@@ -108,7 +108,12 @@ GROUPS = (
         "All options of the backends are in a [table](../urls.md).",
         modules=("storage",),
     ),
-    Group("credentials", "Credentials", "How storages and virtual chunks sign requests.", modules=("credentials",)),
+    Group(
+        "credentials",
+        "Credentials",
+        "How storages and virtual chunks sign requests.",
+        modules=("credentials",),
+    ),
     Group(
         "contract",
         "Contract of storages",
@@ -139,9 +144,9 @@ GROUPS = (
 HEAD = """\
 # API
 
-Everything here is imported from `icechunk_core`, unless a module is named. Methods that do I/O come twice: `commit`
-blocks, `commit_async` is the coroutine. Names, signatures and behaviour are those of `icechunk` 2.3, except for
-[these](differences.md).
+Everything here is imported from `icechunk_core`, unless a module is named. Methods that do I/O come twice:
+`commit` blocks, `commit_async` is the coroutine. Names, signatures and behaviour are those of `icechunk` 2.3,
+with [these differences](differences.md).
 
 This page and those that it leads to are written by `docs/reference/api_page.py` from the docstrings.
 """

@@ -1,5 +1,7 @@
 """Writes `configuration.md` from the configuration classes: ``python docs/reference/configuration_page.py``."""
 
+# ruff: noqa: E501 - rows of Markdown
+
 from __future__ import annotations
 
 import inspect

@@ -69,13 +69,24 @@ def as_storage(storage: StorageLike | object, **options: Any) -> Storage:
     Raises
     ------
     PluginError, StorageConfigError
-        See `storage_from_url`.
+        See `storage_from_url`; also if it is none of these.
     """
     if isinstance(storage, os.PathLike):
         return local_filesystem_storage(storage, **options)
     if isinstance(storage, str) and not _names_scheme(storage):
         return local_filesystem_storage(storage, **options)
+    if not isinstance(storage, str | Mapping | Storage) and not _has_hooks(storage):
+        raise StorageConfigError(
+            f"a {type(storage).__name__} names no storage: pass a URL, the path of a directory, or a storage "
+            "that a function of icechunk_core made. Those that the package icechunk makes are for itself; "
+            "use the functions of the same name in icechunk_core"
+        )
     return open_storage(storage, **options)
+
+
+def _has_hooks(value: object) -> bool:
+    """Whether it looks like a backend: one that lacks something is told so where it is bound."""
+    return any(callable(getattr(value, name, None)) for name in ("get_range", "put", "head"))
 
 
 def _names_scheme(text: str) -> bool:

@@ -67,9 +67,7 @@ def test_defaults_are_those_that_apply() -> None:
         "max_total_refs": preload.effective_max_total_refs(),
         "max_arrays_to_scan": preload.effective_max_arrays_to_scan(),
     }
-    assert list(told["ManifestVirtualChunkLocationCompressionConfig"].values()) == [
-        *attrs.astuple(locations)
-    ]
+    assert list(told["ManifestVirtualChunkLocationCompressionConfig"].values()) == [*attrs.astuple(locations)]
     retries = config.effective_repo_update_retries()
     assert told["RepoUpdateRetryConfig.default"] == attrs.asdict(retries)
     assert writer.TOLD["RepoUpdateRetryConfig", "default"] == (
