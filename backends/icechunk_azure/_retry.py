@@ -10,6 +10,7 @@ from attrs import frozen
 
 from icechunk_azure._errors import Failed
 from icechunk_core.clock import Clock
+from icechunk_core.contract import note_retry
 from icechunk_core.contract.errors import RateLimited
 from icechunk_core.ids import IdSource
 
@@ -73,6 +74,7 @@ class Retrying:
                 if wait is None:
                     raise failed.error from failed.cause
             await asyncio.sleep(wait)
+            note_retry()
 
     def _wait(self, failed: Failed, attempt: int, elapsed: float, repeatable: bool) -> float | None:
         """Seconds before the next attempt; ``None`` to give up."""

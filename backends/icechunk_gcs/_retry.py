@@ -9,6 +9,7 @@ from typing import TypeVar
 from attrs import frozen
 
 from icechunk_core.clock import Clock
+from icechunk_core.contract import note_retry
 from icechunk_core.contract.errors import (
     OutcomeUnknown,
     RateLimited,
@@ -78,6 +79,7 @@ class Retrying:
                 raise failure.error from cause
             tries += 1
             await self.sleep(wait)
+            note_retry()
 
     def _wait(self, failure: AttemptFailed, tries: int, elapsed: float) -> float | None:
         """Seconds until the next attempt, or ``None`` to give up."""

@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from icechunk_core.clock import Clock
+from icechunk_core.contract import note_retry
 from icechunk_core.contract.errors import NotFound, PermissionDenied, StorageError, Unavailable
 from icechunk_core.errors import ErrorKind
 from icechunk_core.ids import IdSource
@@ -111,6 +112,7 @@ class Requests:
                     raise failed.error from failed.error.__cause__
             _log.info("%s; trying again in %.2f s", reason, wait)
             await self._sleep(wait)
+            note_retry()
 
     def _most(self, failed: _Failed) -> int:
         return min(_ATTEMPTS_TO_CONNECT, self._config.attempts) if failed.hopeless else self._config.attempts

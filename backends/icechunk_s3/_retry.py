@@ -10,6 +10,7 @@ from typing import TypeVar
 from attrs import frozen
 
 from icechunk_core.clock import Clock
+from icechunk_core.contract import note_retry
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError, Timeout, Unavailable
 from icechunk_core.ids import IdSource
 from icechunk_s3._errors import Failure, Where, failure_of
@@ -93,6 +94,7 @@ class Retries:
             if failure.stale_credentials and not renewed:
                 renewed = True
                 if await self._renew():
+                    note_retry()
                     continue
             wait = self._wait(failure, attempt, started)
             if wait is None:
@@ -100,6 +102,7 @@ class Retries:
             if failure.doubtful:
                 doubt = failure
             await asyncio.sleep(wait)
+            note_retry()
         raise AssertionError("unreachable")
 
     def _wait(self, failure: Failure, attempt: int, started: float) -> float | None:

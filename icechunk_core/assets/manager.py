@@ -6,11 +6,13 @@ from functools import lru_cache
 from typing import TypeVar
 
 from icechunk_core.assets.cache import LoadingCache
+from icechunk_core.assets.counted_cache import CountedCache
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, RangeReader
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.assets.streams import Streams
 from icechunk_core.contract import ALWAYS, Buffer, ByteRange, Range, Storage, resolve_range
+from icechunk_core.contract.io_stats import IoStats
 from icechunk_core.errors import Corrupt, InvalidRange, NotFound, SnapshotObjectNotFound
 from icechunk_core.format import base32, layout
 from icechunk_core.format.chunk_refs import NativeRef
@@ -47,17 +49,28 @@ class AssetManager:
         self.spec_version = spec_version
         self.may_suspend = storage.may_suspend
         suspends = storage.may_suspend
-        self._snapshots: LoadingCache[Snapshot] = LoadingCache(
+        self._snapshots: LoadingCache[Snapshot] | CountedCache[Snapshot] = LoadingCache(
             settings.snapshot_cache_nodes, lambda s: len(s.nodes), may_suspend=suspends
         )
-        self._manifests: LoadingCache[Manifest] = LoadingCache(
+        self._manifests: LoadingCache[Manifest] | CountedCache[Manifest] = LoadingCache(
             settings.manifest_cache_refs, lambda m: m.num_chunk_refs, may_suspend=suspends
         )
-        self._chunks: LoadingCache[bytes] = LoadingCache(
+        self._chunks: LoadingCache[bytes] | CountedCache[bytes] = LoadingCache(
             settings.chunk_cache_bytes, len, may_suspend=suspends
         )
         self._caches_chunks = settings.chunk_cache_bytes > 0
         self._reader = _make_reader(storage, packs or PackConfig())
+
+    def observed_by(self, storage: Storage, *stats: IoStats) -> AssetManager:
+        """The same assets and caches, reached through the same storage as it is observed by counters."""
+        seen = object.__new__(AssetManager)
+        seen.__dict__.update(self.__dict__)
+        seen.storage = storage
+        seen._snapshots = CountedCache(self._snapshots, stats)
+        seen._manifests = CountedCache(self._manifests, stats)
+        seen._chunks = CountedCache(self._chunks, stats)
+        seen._reader = self._reader.on(storage)
+        return seen
 
     # --- reading
 

@@ -40,6 +40,10 @@ class RangeReader(Protocol):
         """
         ...
 
+    def on(self, storage: Storage) -> RangeReader:
+        """A reader of the same storage as somebody else observes it, who shares what was read ahead."""
+        ...
+
 
 class DirectReader:
     """For storage that never suspends: sequential readers get several chunks from one read."""
@@ -47,6 +51,10 @@ class DirectReader:
     def __init__(self, storage: Storage, streams: Streams) -> None:
         self._get_range = storage.get_range_hook
         self._streams = streams
+
+    def on(self, storage: Storage) -> DirectReader:
+        """See `RangeReader`."""
+        return DirectReader(storage, self._streams)
 
     async def read(self, key: str, start: int, end: int) -> tuple[Buffer, ObjectInfo]:
         """See `RangeReader`."""
@@ -149,6 +157,10 @@ class CoalescingReader:
         self._streams = streams
         self._over_read = over_read
         self._collections: LoopLocal[_Collection] = LoopLocal(_Collection)
+
+    def on(self, storage: Storage) -> CoalescingReader:
+        """See `RangeReader`."""
+        return CoalescingReader(storage, self._streams, self._over_read)
 
     async def read(self, key: str, start: int, end: int) -> Answer:
         """See `RangeReader`."""

@@ -22,6 +22,8 @@ from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, R
 from icechunk_core.assets.streams import Streams
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.contract import Buffer, ByteRange, ObjectInfo, Storage, resolve_range
+from icechunk_core.contract.io_stats import IoStats
+from icechunk_core.contract.wrappers import observed
 from icechunk_core.drive import driven_directly, run
 from icechunk_core.errors import (
     ErrorKind,
@@ -79,7 +81,17 @@ class VirtualChunks:
         self._open = open_container
         self._lock = threading.Lock()
         self._over_read = over_read
+        self._opened_storages: dict[str, Storage] = {}
+        self._stats: tuple[IoStats, ...] = ()
         self._storages: dict[str, tuple[Storage, RangeReader]] = {}
+
+    def observed_by(self, *stats: IoStats) -> VirtualChunks:
+        """The same containers and opened storages, observed by counters."""
+        seen = object.__new__(VirtualChunks)
+        seen.__dict__.update(self.__dict__)
+        seen._stats = stats
+        seen._storages = {}
+        return seen
 
     # --- resolving
 
@@ -213,9 +225,16 @@ class VirtualChunks:
             known = self._storages.get(prefix)
         if known is not None:
             return known
-        return self._opened(prefix, self._open(prefix, *self._settings(prefix, location)))
+        with self._lock:
+            storage = self._opened_storages.get(prefix)
+        if storage is None:
+            storage = self._open(prefix, *self._settings(prefix, location))
+        return self._opened(prefix, storage)
 
     def _opened(self, prefix: str, storage: Storage) -> tuple[Storage, RangeReader]:
+        with self._lock:
+            storage = self._opened_storages.setdefault(prefix, storage)
+        storage = observed(storage, *self._stats, place="virtual")
         # Nothing is read ahead: these objects may change, and what was fetched before would hide it.
         reader: RangeReader = DirectReader(storage, Streams(0))
         if storage.may_suspend:

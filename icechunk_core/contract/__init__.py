@@ -8,6 +8,7 @@ from icechunk_core.contract.hookspecs import (
     hookimpl,
     hookspec,
 )
+from icechunk_core.contract.io_stats import note_retry
 from icechunk_core.contract.spec import BackendSpec, WrapperSpec
 from icechunk_core.contract.storage import Storage, open_backend
 from icechunk_core.contract.types import (
@@ -60,6 +61,7 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "joined",
+    "note_retry",
     "open_backend",
     "resolve_range",
 ]

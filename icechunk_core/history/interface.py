@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from typing import Self
 
+from icechunk_core.assets.manager import AssetManager
+from icechunk_core.contract import Storage
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update, UpdateKind
 from icechunk_core.format.snapshot import Snapshot
 
@@ -24,6 +27,15 @@ class History(ABC):
     """
 
     spec_version: int
+    _assets: AssetManager
+    _storage: Storage
+
+    def observed_by(self, assets: AssetManager) -> Self:
+        """The same history, through assets that are observed; what was read already stays known."""
+        seen = object.__new__(type(self))
+        seen.__dict__.update(self.__dict__)
+        seen._assets, seen._storage = assets, assets.storage
+        return seen
 
     # --- reading
 

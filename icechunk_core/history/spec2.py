@@ -63,6 +63,13 @@ class RepoState:
     version: Version
 
 
+@define
+class _Known:
+    """The repo object as it was read last, by whoever looks at this history."""
+
+    state: RepoState | None = None
+
+
 class RepoObjectHistory(History):
     """History in the ``repo`` object."""
 
@@ -74,13 +81,13 @@ class RepoObjectHistory(History):
         self._settings = assets.settings
         self._ids = ids
         self._clock = clock
-        self._last: RepoState | None = None
+        self._known = _Known()
 
     # --- reading
 
     def adopt(self, state: RepoState) -> None:
         """Know the repo object as somebody has just read it; it is not decoded again while it is the same."""
-        self._last = state
+        self._known.state = state
 
     async def fetch(self) -> RepoState:
         """Read the repo object; it is decoded only if it changed."""
@@ -91,12 +98,12 @@ class RepoObjectHistory(History):
                 "its backend must return one from get_range",
                 key=layout.REPO_KEY,
             )
-        last = self._last
+        last = self._known.state
         if last is not None and last.version == about.version:
             return last
         raw = bytes(data)
         state = RepoState(decode_repo_info(raw, name=layout.REPO_KEY), raw, about.version)
-        self._last = state
+        self._known.state = state
         return state
 
     async def info(self) -> RepoInfo:
@@ -307,7 +314,7 @@ class RepoObjectHistory(History):
             except OutcomeUnknown as error:
                 unknown = error
             else:
-                self._last = RepoState(new, data, version)
+                self._known.state = RepoState(new, data, version)
                 return True
             try:
                 current = await self.fetch()

@@ -12,7 +12,8 @@ from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.clock import Clock, SystemClock
 from icechunk_core.contract import AtomicityScope, Storage
-from icechunk_core.contract.wrappers import for_single_writer
+from icechunk_core.contract.io_stats import IoStats
+from icechunk_core.contract.wrappers import for_single_writer, observed
 from icechunk_core.drive import pause
 from icechunk_core.errors import (
     AlreadyExistsError,
@@ -127,15 +128,22 @@ async def create_context(
         )
     clock, ids = clock or SystemClock(), ids or SystemIds()
     effective = RepositoryConfig.default().merge(config) if config is not None else RepositoryConfig.default()
-    storage = _as_configured(storage, effective, config)
-    assets = AssetManager(storage, EngineSettings.from_config(effective), spec_version)
+    storage, io_stats = _as_configured(storage, effective, config), IoStats()
+    assets = AssetManager(observed(storage, io_stats), EngineSettings.from_config(effective), spec_version)
     document = None if config is None else encode_config(config, spec_version)
     await create_repository_files(
         assets, ids, clock, config_document=document, check_clean_root=check_clean_root
     )
     _log.info("created a repository of spec %d at %r", spec_version, storage)
     return RepositoryContext(
-        storage, effective, spec_version, authorized=authorized, clock=clock, ids=ids, packs=packs
+        storage,
+        effective,
+        spec_version,
+        authorized=authorized,
+        clock=clock,
+        ids=ids,
+        packs=packs,
+        io_stats=io_stats,
     )
 
 
@@ -155,7 +163,8 @@ async def open_context(
     RepositoryNotFoundError
         If there is none at this location.
     """
-    found = await find_repository(storage)
+    io_stats = IoStats()
+    found = await find_repository(observed(storage, io_stats))
     if found is None:
         raise RepositoryNotFoundError(
             f"there is no repository at {storage!r}; create one with Repository.create, or check the location"
@@ -172,6 +181,7 @@ async def open_context(
             clock=clock,
             ids=ids,
             packs=packs,
+            io_stats=io_stats,
         )
 
     if found.state is not None:

@@ -235,7 +235,7 @@ class Repository(
     @property
     def storage(self) -> Storage:
         """The storage it is on."""
-        return self._context.storage
+        return self._context.storage.unobserved
 
     @property
     def config(self) -> RepositoryConfig:

@@ -80,7 +80,7 @@ class SessionState(SessionChunks):
     _arrays: dict[str, ArrayRefs] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        context = self.context
+        context = self.context = self.context.for_session()
         self.sink = make_sink(
             context.storage,
             context.ids,

@@ -11,6 +11,7 @@ from icechunk_core.session.views import ChunkMap, NodeTree, map_chunks
 from icechunk_core.transaction.tree import render_tree
 
 if TYPE_CHECKING:
+    from icechunk_core.contract.io_stats import IoStats
     from icechunk_core.session.state import SessionState
 
 __all__ = ["ViewMethods"]
@@ -20,6 +21,17 @@ class ViewMethods:
     """Drawings of a session's contents; uncommitted changes are included."""
 
     _state: SessionState
+
+    @property
+    def io_stats(self) -> IoStats:
+        """What this session asked of storages since it was opened: requests, bytes, retries, failures.
+
+        >>> import icechunk_core
+        >>> session = icechunk_core.Repository.create("memory:").readonly_session("main")
+        >>> session.io_stats.requests
+        0
+        """
+        return self._state.context.io_stats
 
     async def tree_async(self, path: str = "/") -> NodeTree:
         """The groups and arrays below a node.

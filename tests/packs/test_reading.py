@@ -307,7 +307,7 @@ def test_chunk_cache_is_shared_and_bounded() -> None:
     assert metrics.calls["get_range"] == 0
     for n in range(30):
         assert get(second, f"x/c/{n}") == written[n]
-    assert repo._context.assets._chunks._weight <= 10_000
+    assert repo._context.assets._chunks.cache._weight <= 10_000
 
 
 def test_ranges_of_waiting_chunks() -> None:

@@ -1,11 +1,12 @@
 """Decorators of a storage: repeat its calls, bound and count them, slow it down, make it fail on purpose,
-stand in for what it lacks."""
+stand in for what it lacks, look on."""
 
 from icechunk_core.contract.wrappers._around import Around, around_each
 from icechunk_core.contract.wrappers.concurrency import with_concurrency_limit
 from icechunk_core.contract.wrappers.faults import Call, Fault, FaultLog, with_faults
 from icechunk_core.contract.wrappers.latency import with_latency
 from icechunk_core.contract.wrappers.metrics import StorageMetrics, with_metrics
+from icechunk_core.contract.wrappers.observing import observed
 from icechunk_core.contract.wrappers.retries import RetryPolicy, with_retries
 from icechunk_core.contract.wrappers.single_writer import for_single_writer
 
@@ -18,6 +19,7 @@ __all__ = [
     "StorageMetrics",
     "around_each",
     "for_single_writer",
+    "observed",
     "with_concurrency_limit",
     "with_faults",
     "with_latency",

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import field, frozen, validators
 
 from icechunk_core.clock import Clock, SystemClock
+from icechunk_core.contract.io_stats import note_retry
 from icechunk_core.contract.storage import Storage
 from icechunk_core.contract.types import Always
 from icechunk_core.contract.wrappers._around import around_each
@@ -140,6 +141,7 @@ class _Retries:
             raise error
         _log.info("repeating after failure %d (%s), in %.3f s", failures, error.kind, wait)
         await pause(wait, self.clock, may_suspend=self.may_suspend)
+        note_retry()
 
 
 def _may_repeat(operation: str, arguments: tuple[Any, ...], error: StorageError) -> bool:

@@ -1,0 +1,232 @@
+"""Watch what a storage is asked to do, without being in its way: counters, and spans for who traces."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from icechunk_core import tracing
+from icechunk_core.contract.io_stats import LONGEST_LOG, CallCounter, IoStats, under_way
+from icechunk_core.contract.storage import Storage
+from icechunk_core.contract.types import (
+    Always,
+    Buffer,
+    ByteRange,
+    Condition,
+    DeleteResult,
+    ObjectInfo,
+    Version,
+)
+
+__all__ = ["observed"]
+
+_KEY_CLASSES = frozenset({"chunks", "manifests", "snapshots", "transactions", "refs", "overwritten", "repo"})
+_modules = sys.modules
+
+
+def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> Storage:
+    """The same storage, whose calls are counted, and traced if the program traces.
+
+    It is equal to the storage, and pickles as that. Of a storage that is observed already, what
+    is below is taken: each call is seen by those that look at it now.
+
+    Parameters
+    ----------
+    storage
+        What to observe.
+    stats
+        Counters; each call is added to all of them.
+    place
+        ``repository``, or ``virtual`` for what is outside of it.
+    """
+    storage = storage.unobserved
+    observer = _Observer(storage, stats, place)
+    hooks: dict[str, Callable[..., Any]] = {
+        "get_range": observer.get_range,
+        "put": observer.put,
+        "list": observer.list,
+        "head": observer.head,
+        "delete": observer.delete,
+    }
+    if observer.has("copy"):
+        hooks["copy"] = observer.copy
+    if observer.has("sync"):
+        hooks["sync"] = observer.sync
+    return storage.observed_by(hooks)
+
+
+class _Observer:
+    """The operations of a storage, each with its counting around it.
+
+    What follows is on the way of every small chunk that is read from a local disk: it costs
+    one more coroutine and a few steps, no lock and no object.
+    """
+
+    __slots__ = ("_counters", "_get_range", "_place", "_put", "_stats", "_storage")
+
+    def __init__(self, storage: Storage, stats: tuple[IoStats, ...], place: str) -> None:
+        self._storage = storage
+        self._stats = stats
+        self._place = place
+        self._get_range = storage.get_range_hook
+        self._put = storage.put_hook
+        self._counters: dict[str, CallCounter] = {}
+
+    def has(self, name: str) -> bool:
+        return name in self._storage.hook_names
+
+    def _counter(self, operation: str) -> CallCounter:
+        made = CallCounter(self._stats, self._place, operation)
+        return self._counters.setdefault(operation, made)
+
+    def _begun(self, operation: str, key: str) -> CallCounter | _TracedCall:
+        counter = self._counters.get(operation) or self._counter(operation)
+        if not tracing.possible():
+            return counter
+        about = {"backend": self._storage.plugin, "key_class": _key_class(self._place, key)}
+        span = tracing.start(f"icechunk.storage.{operation}", **about)
+        return counter if span is None else _TracedCall(counter, span)
+
+    async def get_range(
+        self, key: str, byte_range: ByteRange, if_version: Version | None
+    ) -> tuple[Buffer, ObjectInfo]:
+        operation = "get" if byte_range is None else "get_range"
+        call = self._counters.get(operation)
+        if call is None or tracing.API in _modules:
+            found: tuple[Buffer, ObjectInfo] = await self._call(
+                operation,
+                key,
+                lambda: self._get_range(key, byte_range, if_version),
+                lambda answer: len(answer[0]),
+            )
+            return found
+        under_way.set(call)
+        try:
+            answer = await self._get_range(key, byte_range, if_version)
+        except BaseException as error:
+            under_way.set(None)
+            call.failed(error)
+            raise
+        under_way.set(None)
+        size = len(answer[0])
+        for log in call.logs:
+            log.append(size)
+        if len(call.log) >= LONGEST_LOG:
+            call.shorten()
+        return answer
+
+    async def put(
+        self,
+        key: str,
+        data: Sequence[Buffer],
+        condition: Condition,
+        metadata: Mapping[str, str] | None,
+        content_type: str | None,
+        storage_class: str | None,
+    ) -> Version:
+        operation = "put" if isinstance(condition, Always) else "put_conditional"
+        version: Version = await self._call(
+            operation,
+            key,
+            lambda: self._put(key, data, condition, metadata, content_type, storage_class),
+            lambda _: sum(map(len, data)),
+        )
+        return version
+
+    async def _call(
+        self,
+        operation: str,
+        key: str,
+        perform: Callable[[], Awaitable[Any]],
+        size: Callable[[Any], int] | None = None,
+        objects: int = 0,
+    ) -> Any:
+        call = self._begun(operation, key)
+        under_way.set(call)
+        try:
+            answer = await perform()
+        except BaseException as error:
+            under_way.set(None)
+            call.failed(error)
+            raise
+        under_way.set(None)
+        call.succeeded(0 if size is None else size(answer), objects)
+        return answer
+
+    async def head(self, key: str) -> ObjectInfo:
+        info: ObjectInfo = await self._call("head", key, lambda: self._storage.hook("head")(key))
+        return info
+
+    async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
+        first = keys[0] if keys else ""
+        results: Sequence[DeleteResult] = await self._call(
+            "delete", first, lambda: self._storage.hook("delete")(keys), objects=len(keys)
+        )
+        return results
+
+    async def copy(self, source: str, target: str) -> Version:
+        version: Version = await self._call(
+            "copy", source, lambda: self._storage.hook("copy")(source, target)
+        )
+        return version
+
+    async def sync(self, keys: Sequence[str]) -> None:
+        first = keys[0] if keys else ""
+        await self._call("sync", first, lambda: self._storage.hook("sync")(keys), objects=len(keys))
+
+    async def list(self, prefix: str, start_after: str | None) -> AsyncGenerator[ObjectInfo, None]:
+        call = self._begun("list", prefix)
+        listed = 0
+        try:
+            async with aclosing(self._storage.hook("list")(prefix, start_after)) as items:
+                while True:
+                    # Between two items the caller's own requests are under way.
+                    under_way.set(call)
+                    info = await anext(items, None)
+                    under_way.set(None)
+                    if info is None:
+                        break
+                    listed += 1
+                    yield info
+        except GeneratorExit:  # the caller has seen enough
+            call.succeeded(objects=listed)
+            raise
+        except BaseException as error:
+            under_way.set(None)
+            call.failed(error, listed)
+            raise
+        call.succeeded(objects=listed)
+
+
+class _TracedCall:
+    """A call that counts, and that has a span."""
+
+    __slots__ = ("_counter", "_retries", "_span")
+
+    def __init__(self, counter: CallCounter, span: Any) -> None:
+        self._counter = counter
+        self._span = span
+        self._retries = 0
+
+    def retried(self) -> None:
+        self._retries += 1
+        self._counter.retried()
+
+    def succeeded(self, size: int = 0, objects: int = 0) -> None:
+        self._counter.succeeded(size, objects)
+        tracing.finish(self._span, bytes=size, objects=objects, retries=self._retries, outcome="ok")
+
+    def failed(self, error: BaseException, objects: int = 0) -> None:
+        self._counter.failed(error, objects)
+        kind = tracing.kind_of(error)
+        tracing.finish(self._span, error, objects=objects, retries=self._retries, outcome=kind)
+
+
+def _key_class(place: str, key: str) -> str:
+    """What kind of object it is; keys themselves may hold names that users gave."""
+    if place == "virtual":
+        return "virtual"
+    first = key.partition("/")[0]
+    return first if first in _KEY_CLASSES else "other"
