@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.docs.examples import examples_of, run_page
+from tests.docs.examples import EXECUTED, examples_of, run_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # A package of its own: tests/conformance/test_third_party_backend.py installs and runs it.
 ELSEWHERE = {DOCS / "how-to" / "write-a-backend.md"}
-PAGES = [
+ALL_PAGES = [
     page
     for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-    if "examples" not in page.parts and page not in ELSEWHERE and examples_of(page)
+    if "examples" not in page.parts and page not in ELSEWHERE
 ]
+PAGES = [page for page in ALL_PAGES if examples_of(page)]
+SHOWN = {"text", "toml", "yaml", "json", ""}
+"""Kinds of blocks that are shown: output, and files of other programs."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -40,7 +44,66 @@ def test_a_wrong_output_is_noticed(tmp_path: Path) -> None:
         run_page(page)
 
 
+def test_modules_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ``py`` block is a module: its functions pickle, and later examples know them."""
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```py\ndef double(x):\n    return 2 * x\n```\n\n"
+        "```python\nimport pickle\nprint(pickle.loads(pickle.dumps(double))(4))\n```\n\n```text\n8\n```\n"
+    )
+    assert run_page(page) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("icechunk-core dance s3://b/p", "no command dance"),
+        ("icechunk-core log s3://b/p --backwards", "--backwards"),
+        ("icechunk-core log nowhere", "ended with 3"),
+        ("make coffee", "no .'coffee'"),
+        ("pip install 'icechunk-core[s3,coffee]'", "coffee"),
+        ("python -m icechunk_conformance s3://b/p --coffee", "--coffee"),
+        ("brew coffee", "nothing checks the command brew"),
+    ],
+)
+def test_a_wrong_command_is_noticed(
+    command: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that does not exist, has no such option, or fails, fails the page."""
+    pytest.importorskip("typer")
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(f"```sh\n{command}\n```\n")
+    with pytest.raises(AssertionError, match=complaint):
+        run_page(page)
+
+
+def test_commands_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands on local storages are run, and what they print is compared."""
+    pytest.importorskip("typer")
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```sh\nicechunk-core create here\nicechunk-core branch list here\n```\n\n```text\nno\n```\n"
+    )
+    with pytest.raises(AssertionError, match="main"):
+        run_page(page)
+    assert (tmp_path / "here" / "repo").exists()
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_block_is_left_out(page: Path) -> None:
+    """Each fenced block is executed, is what the one before it prints, or is of a kind that nobody runs."""
+    fences = re.findall(r"^( *)(`{3,})(\w*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    opening = fences[::2]
+    assert all(not indent and len(ticks) == 3 for indent, ticks, _ in fences), (
+        "a block that the runner misses"
+    )
+    assert {language for _, _, language in opening} <= {*EXECUTED, *SHOWN}
+
+
 def test_the_readme_example_is_short() -> None:
     """README's example stays within the promised size: ten statements, give or take the prints."""
-    (example,) = examples_of(ROOT / "README.md")
+    (example,) = (each for each in examples_of(ROOT / "README.md") if each.language == "python")
     assert len([line for line in example.code.splitlines() if line.strip()]) <= 16
