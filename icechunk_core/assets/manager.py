@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from icechunk_core.assets.cache import LoadingCache
 from icechunk_core.assets.counted_cache import CountedCache
+from icechunk_core.assets.later import LATER, Later
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, RangeReader
 from icechunk_core.assets.settings import EngineSettings
@@ -136,6 +137,26 @@ class AssetManager:
             whole = await self._chunks.get((ref.chunk_id, ref.offset, length), lambda: self._load_chunk(ref))
             return memoryview(whole)[start:end]
         return await self._read_chunk(ref.chunk_id, first, ref.offset + end)
+
+    def chunk_at_once(self, ref: NativeRef) -> Buffer | Later:
+        """The payload of a native ref, if nothing has to be waited for: `chunk` without a coroutine.
+
+        Raises
+        ------
+        Corrupt
+            As `chunk`.
+        """
+        if self._caches_chunks:
+            return LATER
+        key = _chunk_key(ref.chunk_id)
+        start, length = ref.offset, ref.length
+        try:
+            data = self._reader.at_once(key, start, start + length)
+        except (NotFound, InvalidRange) as error:
+            raise _broken_chunk(key, error.message) from error
+        if data is LATER or len(data) == length:
+            return data
+        raise _broken_chunk(key, f"{length} bytes were expected at {start}, {len(data)} are there")
 
     async def _load_chunk(self, ref: NativeRef) -> bytes:
         return bytes(await self._read_chunk(ref.chunk_id, ref.offset, ref.offset + ref.length))

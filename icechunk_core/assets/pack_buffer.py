@@ -4,15 +4,50 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from concurrent.futures import Future
-
-import numpy as np
+from typing import Final
 
 from icechunk_core.contract import Buffer
 
-__all__ = ["PackBuffer"]
+__all__ = ["PackBuffer", "SpareSegments"]
 
-_FIRST_SEGMENT = 1 << 16
-_LARGEST_SEGMENT = 1 << 20
+_FIRST_SEGMENT: Final = 1 << 16
+_LARGEST_SEGMENT: Final = 1 << 20
+_MOST_SPARE: Final = 16
+
+
+class SpareSegments:
+    """Memory of packs that were written, for the next ones. Not safe between threads.
+
+    The first write to fresh memory costs several times as much as the copy itself. At most
+    16 MiB are kept.
+    """
+
+    __slots__ = ("_segments",)
+
+    def __init__(self) -> None:
+        self._segments: list[bytearray] = []
+
+    def take(self) -> bytearray | None:
+        """A segment of the largest size, with old bytes in it; ``None`` if there is none."""
+        return self._segments.pop() if self._segments else None
+
+    def give(self, segment: bytearray) -> None:
+        """Keep a segment, unless somebody still looks at it, it is small, or there are enough."""
+        if len(segment) == _LARGEST_SEGMENT and len(self._segments) < _MOST_SPARE and _unseen(segment):
+            self._segments.append(segment)
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._segments.clear()
+
+
+def _unseen(segment: bytearray) -> bool:
+    """Whether no view of the bytes is left, anywhere: a bytearray cannot change its size before."""
+    try:
+        segment.append(segment.pop())
+    except BufferError:
+        return False
+    return True
 
 
 class PackBuffer:
@@ -20,41 +55,61 @@ class PackBuffer:
 
     Attributes
     ----------
+    size
+        Bytes of the chunks in it.
     flight
         The attempt to write it that is under way, or the last one. ``None`` before the first.
     """
 
-    __slots__ = ("_room", "_segments", "_starts", "flight", "id", "size")
+    __slots__ = (
+        "_at", "_last", "_limit", "_owned", "_segments", "_spares", "_starts", "flight", "id", "size",
+    )  # fmt: skip
 
-    def __init__(self, id: bytes) -> None:
+    def __init__(self, id: bytes, spares: SpareSegments | None = None) -> None:
         self.id = id
         self.size = 0
         self.flight: Future[None] | None = None
+        self._spares = SpareSegments() if spares is None else spares
         # Memory grows with the content, a segment at a time. No chunk lies in two of them.
         self._segments: list[memoryview] = []
+        self._owned: list[bytearray] = []
         self._starts: list[int] = []
-        self._room = 0
+        self._last = memoryview(b"")
+        self._at = self._limit = 0
 
     def append(self, data: Buffer, size: int) -> None:
         """Copy a chunk to the end; the lock is held."""
-        if size > self._room:
-            grown = 4 * len(self._segments[-1]) if self._segments else _FIRST_SEGMENT
-            self._room = max(size, min(grown, _LARGEST_SEGMENT))
-            self._segments.append(memoryview(np.empty(self._room, np.uint8)))
-            self._starts.append(self.size)
-        at = self.size - self._starts[-1]
+        at = self._at
+        if at + size > self._limit:
+            self._grow(size)
+            at = 0
+        end = at + size
         try:
-            self._segments[-1][at : at + size] = data
+            self._last[at:end] = data
         except ValueError:  # bytes of another type, such as signed ones
-            self._segments[-1][at : at + size] = memoryview(data).cast("B")
+            self._last[at:end] = memoryview(data).cast("B")
+        self._at = end
         self.size += size
-        self._room -= size
 
-    def view(self, start: int, length: int) -> memoryview:
-        """A chunk. Bytes once appended do not change, so that views stay valid."""
-        segment = bisect_right(self._starts, start) - 1
-        start -= self._starts[segment]
-        return self._segments[segment][start : start + length].toreadonly()
+    def _grow(self, size: int) -> None:
+        segment = self._spares.take() if size <= _LARGEST_SEGMENT else None
+        if segment is None:
+            grown = 4 * self._limit if self._segments else _FIRST_SEGMENT
+            segment = bytearray(max(size, min(grown, _LARGEST_SEGMENT)))
+        self._last = memoryview(segment)
+        self._owned.append(segment)
+        self._segments.append(self._last)
+        self._starts.append(self.size)
+        self._at, self._limit = 0, len(segment)
+
+    def view(self, start: int, length: int) -> memoryview | None:
+        """A chunk; ``None`` once the pack was released. Views stay valid, and their bytes as they are."""
+        segments = self._segments
+        at = bisect_right(self._starts, start) - 1
+        if at >= len(segments):
+            return None
+        start -= self._starts[at]
+        return segments[at][start : start + length].toreadonly()
 
     def content(self) -> list[memoryview]:
         """All of it, in pieces."""
@@ -63,6 +118,16 @@ class PackBuffer:
             segment[: end - start]
             for segment, start, end in zip(self._segments, self._starts, ends, strict=True)
         ]
+
+    def release(self) -> None:
+        """The storage has it: the next pack may have the memory that nobody looks at; the lock is held."""
+        segments = self._owned
+        # A reader that has the old list keeps its memoryviews, and so the segments out of use.
+        self._segments, self._owned = [], []
+        self._last = memoryview(b"")
+        self._at = self._limit = 0
+        for segment in segments:
+            self._spares.give(segment)
 
     def under_way(self) -> bool:
         """Whether somebody is writing it."""

@@ -21,13 +21,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
-from icechunk_core.assets.pack_buffer import PackBuffer
+from icechunk_core.assets.pack_buffer import PackBuffer, SpareSegments
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.sink import BatchingSink, ChunkSink, ObjectSink
 from icechunk_core.contract import ALWAYS, Buffer, Storage
 from icechunk_core.drive import gather, in_background, wait_for
 from icechunk_core.format.chunk_refs import NativeRef
 from icechunk_core.format.layout import chunk_key
+from icechunk_core.format.refs import new_native_ref
 from icechunk_core.ids import IdSource
 
 __all__ = ["PackingSink", "make_sink"]
@@ -87,6 +88,7 @@ class PackingSink(ObjectSink):
         self._most_buffered = config.buffered_bytes
         self._open: PackBuffer | None = None
         self._waiting: dict[bytes, PackBuffer] = {}
+        self._spares = SpareSegments()
         self._sealed_bytes = 0
         with _sinks_lock:
             _sinks.add(self)
@@ -110,19 +112,31 @@ class PackingSink(ObjectSink):
         size = len(data)
         if size > self._largest_chunk:
             return await super().put(data)
-        if self._sealed_bytes > self._most_buffered:
+        while True:
+            ref = self.put_at_once(data, size)
+            if ref is not None:
+                return ref
             await self._make_room()
+
+    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+        """See `ChunkSink`: appends a small chunk, if its turn to wait for room has not come."""
+        if size > self._largest_chunk or self._sealed_bytes > self._most_buffered:
+            return None
         with self._lock:
             pack = self._open
             if pack is None or pack.size + size > self._capacity:
-                if pack is not None:
-                    self._seal(pack)
-                    self._start(pack)
-                pack = self._open = PackBuffer(self._ids.object_id())
-                self._waiting[pack.id] = pack
+                pack = self._next_pack(pack)
             start = pack.size
             pack.append(data, size)
-        return NativeRef(pack.id, start, size)
+        return new_native_ref((pack.id, start, size))
+
+    def _next_pack(self, full: PackBuffer | None) -> PackBuffer:
+        if full is not None:
+            self._seal(full)
+            self._start(full)
+        pack = self._open = PackBuffer(self._ids.object_id(), self._spares)
+        self._waiting[pack.id] = pack
+        return pack
 
     # --- writing packs; methods that take a pack are called with the lock held
 
@@ -148,6 +162,7 @@ class PackingSink(ObjectSink):
         with self._lock:
             if self._waiting.pop(pack.id, None) is not None:
                 self._sealed_bytes -= pack.size
+                pack.release()
 
     async def _make_room(self) -> None:
         """Wait until fewer bytes are buffered."""
@@ -174,6 +189,7 @@ class PackingSink(ObjectSink):
                 elsewhere = [pack.flight for pack in left if pack.flight is not None and pack.under_way()]
                 mine = [(pack, self._claim(pack)) for pack in left if not pack.under_way()]
             if not left:
+                self._spares.clear()
                 return
             await self._write_here(mine)
             for flight in elsewhere:

@@ -8,14 +8,15 @@ the collection ends as soon as a turn of the loop brings no further read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeAlias, cast
 
 from attrs import define, field
 
+from icechunk_core.assets.later import LATER, Later
 from icechunk_core.assets.streams import Streams
 from icechunk_core.contract import Buffer, ObjectInfo, Range, Storage
-from icechunk_core.drive import LoopFuture, LoopLocal, gather, new_future, next_turn
+from icechunk_core.drive import LoopFuture, LoopLocal, gather, new_future, next_turn, run_direct
 
 __all__ = ["CoalescingReader", "DirectReader", "RangeReader", "Request", "Span", "plan_spans"]
 
@@ -40,6 +41,10 @@ class RangeReader(Protocol):
         """
         ...
 
+    def at_once(self, key: str, start: int, end: int) -> Buffer | Later:
+        """The same bytes as `read` gives, if nothing has to be waited for."""
+        ...
+
     def on(self, storage: Storage) -> RangeReader:
         """A reader of the same storage as somebody else observes it, who shares what was read ahead."""
         ...
@@ -49,7 +54,7 @@ class DirectReader:
     """For storage that never suspends: sequential readers get several chunks from one read."""
 
     def __init__(self, storage: Storage, streams: Streams) -> None:
-        self._get_range = storage.get_range_hook
+        self._get_range = cast("Callable[..., Coroutine[Any, Any, Answer]]", storage.get_range_hook)
         self._streams = streams
 
     def on(self, storage: Storage) -> DirectReader:
@@ -66,6 +71,17 @@ class DirectReader:
         data, info = await self._get_range(key, Range(start, end + ahead), None)
         streams.keep(key, start, data, info, ahead)
         return (memoryview(data)[: end - start] if ahead else data), info
+
+    def at_once(self, key: str, start: int, end: int) -> Buffer:
+        """See `RangeReader`; here nothing is ever waited for, and no coroutine stands between."""
+        streams = self._streams
+        held = streams.held(key, start, end)
+        if held is not None:
+            return held[0]
+        ahead = streams.ahead(key, start, end)
+        data, info = run_direct(self._get_range(key, Range(start, end + ahead), None))
+        streams.keep(key, start, data, info, ahead)
+        return memoryview(data)[: end - start] if ahead else data
 
 
 # --- storage that suspends -------------------------------------------------------------
@@ -161,6 +177,11 @@ class CoalescingReader:
     def on(self, storage: Storage) -> CoalescingReader:
         """See `RangeReader`."""
         return CoalescingReader(storage, self._streams, self._over_read)
+
+    def at_once(self, key: str, start: int, end: int) -> Buffer | Later:
+        """See `RangeReader`: what was read ahead."""
+        held = self._streams.held(key, start, end)
+        return LATER if held is None else held[0]
 
     async def read(self, key: str, start: int, end: int) -> Answer:
         """See `RangeReader`."""

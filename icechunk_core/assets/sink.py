@@ -45,6 +45,13 @@ class ChunkSink(Protocol):
         """
         ...
 
+    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+        """Take one payload of so many bytes (not 0) if nothing has to be written or waited for.
+
+        ``None`` otherwise: then nothing was done, and `put` will do it.
+        """
+        ...
+
     async def flush(self) -> None:
         """Write whatever waits; called before commit, pickling and fork.
 
@@ -98,6 +105,10 @@ class ObjectSink:
         chunk_id = self._ids.object_id()
         await self._write(chunk_id, data)
         return NativeRef(chunk_id, 0, len(data))
+
+    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+        """Each payload is written when it comes."""
+        return None
 
     async def _write(self, chunk_id: bytes, data: Buffer) -> None:
         key = chunk_key(chunk_id)
@@ -161,8 +172,16 @@ class BatchingSink(ObjectSink):
         size = len(data)
         if size > _LARGEST_WAITING:
             return await super().put(data)
-        if len(self._waiting) >= _BATCH:
+        while True:
+            ref = self.put_at_once(data, size)
+            if ref is not None:
+                return ref
             await self.flush()
+
+    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+        """See `ChunkSink`: keeps a small chunk, unless there are so many that they are written now."""
+        if size > _LARGEST_WAITING or len(self._waiting) >= _BATCH:
+            return None
         chunk_id = self._ids.object_id()
         self._waiting[chunk_id] = bytes(data)
         return NativeRef(chunk_id, 0, size)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Final
-
-from attrs import frozen
+from typing import Final, NamedTuple
 
 from icechunk_core.contract import Buffer, ObjectInfo
 
@@ -19,9 +17,8 @@ _STRIDE: Final = 4
 """A sequential reader may skip so many times as much as it reads, or come so much too late."""
 
 
-@frozen
-class _Block:
-    """The part of an object that was fetched last."""
+class _Block(NamedTuple):
+    """The part of an object that was fetched last; a tuple, because random readers make one each time."""
 
     start: int
     end: int

@@ -108,7 +108,7 @@ class CoordIndex:
     (1, -1, -1)
     """
 
-    __slots__ = ("_box", "_keys", "_ndim", "_rows", "_table")
+    __slots__ = ("_keys", "_lows", "_ndim", "_rows", "_sizes", "_table")
 
     _keys: Any
     _table: Any
@@ -118,7 +118,8 @@ class CoordIndex:
         self._rows = rows
         box = bounding_box(coords)
         total = cells(box)
-        self._box = tuple((low, high - low) for low, high in box)
+        self._lows = tuple([low for low, _ in box])
+        self._sizes = tuple([high - low for low, high in box])
         self._table = self._keys = None
         if not rows or total == rows:
             return
@@ -138,11 +139,12 @@ class CoordIndex:
         if len(coord) != self._ndim or not self._rows:
             return -1
         key: Any = 0
-        for index, (low, size) in zip(coord, self._box, strict=True):
+        for index, low, size in zip(coord, self._lows, self._sizes):  # noqa: B905 - hot path
             step = index - low
-            if step < 0 or step >= size:
+            if 0 <= step < size:
+                key = key * size + step
+            else:
                 return -1
-            key = key * size + step
         if self._table is not None:
             return int(self._table[key])
         keys = self._keys

@@ -27,7 +27,14 @@ from icechunk_core.format._ref_columns import (
     merged_columns,
     virtual_columns,
 )
-from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef, RefKind, VirtualRef
+from icechunk_core.format.refs import (
+    ChunkRef,
+    InlineRef,
+    NativeRef,
+    RefKind,
+    VirtualRef,
+    new_native_ref,
+)
 
 __all__ = ["ChunkRef", "ChunkRefs", "InlineRef", "NativeRef", "RefKind", "VirtualRef"]
 
@@ -242,7 +249,7 @@ class ChunkRefs:
         kind = kinds[row]
         if kind == _NATIVE:
             start = 12 * row
-            return NativeRef(bytes(id_bytes[start : start + 12]), offset[row], length[row])
+            return new_native_ref((bytes(id_bytes[start : start + 12]), offset[row], length[row]))
         assert self.payloads is not None
         source, start, size, etag_source, etag_start, etag_size, modified, compressed = self.payloads[
             row

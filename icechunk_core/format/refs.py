@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from attrs import frozen
 
-__all__ = ["ChunkRef", "InlineRef", "NativeRef", "RefKind", "VirtualRef"]
+__all__ = ["ChunkRef", "InlineRef", "NativeRef", "RefKind", "VirtualRef", "new_native_ref"]
 
 
 class RefKind(IntEnum):
@@ -65,5 +67,8 @@ class VirtualRef:
     etag: str | None = None
     last_modified: int | None = None
 
+
+new_native_ref: Callable[[tuple[bytes, int, int]], NativeRef] = partial(tuple.__new__, NativeRef)
+"""What `NativeRef` does, from a tuple and in half the time."""
 
 ChunkRef: TypeAlias = InlineRef | NativeRef | VirtualRef

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from operator import le, lt
+
+import numpy as np
+import numpy.typing as npt
+
+from icechunk_core.assets.later import LATER, Later
 from icechunk_core.assets.manager import AssetManager
 from icechunk_core.assets.virtual import VirtualChunks
 from icechunk_core.contract import Buffer, ByteRange, resolve_range
@@ -11,6 +17,9 @@ from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, Nati
 from icechunk_core.format.snapshot import ManifestRef, NodeSnapshot, Snapshot
 
 __all__ = ["ArrayRefs", "read_ref", "valid_coords"]
+
+_MANY = 8
+"""So many manifests are compared one by one; more, in columns."""
 
 
 def valid_coords(num_chunks: tuple[int, ...], coords: tuple[int, ...]) -> bool:
@@ -29,17 +38,45 @@ class ArrayRefs:
     Keeps the manifest used last at hand; others come from the shared cache.
     """
 
-    __slots__ = ("_assets", "_last", "_manifests", "_snapshot", "node", "num_chunks")
+    __slots__ = (
+        "_assets", "_bounds", "_last", "_limits", "_manifests", "_ndim", "_only", "_snapshot", "_table",
+        "node", "node_id", "num_chunks",
+    )  # fmt: skip
 
     def __init__(self, node: NodeSnapshot, snapshot: Snapshot, assets: AssetManager) -> None:
         array = node.array
         assert array is not None
         self.node = node
+        self.node_id = node.id
         self.num_chunks = array.num_chunks
+        self._ndim = len(array.num_chunks)
+        self._limits = tuple([count or 1 for count in array.num_chunks])
         self._manifests = array.manifests
+        self._bounds = [(manifest, *_bounds(manifest)) for manifest in array.manifests]
+        self._table: npt.NDArray[np.int64] | None = None
         self._snapshot = snapshot
         self._assets = assets
         self._last: tuple[ManifestRef, ChunkRefs | None] | None = None
+        # All refs that there are, where no extents need be looked at.
+        self._only: ChunkRefs | None = None
+
+    def holds(self, coords: tuple[int, ...]) -> bool:
+        """`valid_coords` for numbers that are not negative, such as those in keys."""
+        return len(coords) == self._ndim and all(map(lt, coords, self._limits))
+
+    def at_hand(self, coords: tuple[int, ...]) -> ChunkRef | Later | None:
+        """What `get` gives, if the manifest is the one used last."""
+        only = self._only
+        if only is not None:
+            return only.get(coords)
+        manifest = self._select(coords)
+        if manifest is None:
+            return None
+        last = self._last
+        if last is None or last[0] is not manifest:
+            return LATER
+        refs = last[1]
+        return None if refs is None else refs.get(coords)
 
     async def get(self, coords: tuple[int, ...]) -> ChunkRef | None:
         """The ref in the base snapshot, or ``None``."""
@@ -52,17 +89,32 @@ class ArrayRefs:
         else:
             refs = await self.load(manifest)
             self._last = (manifest, refs)
+            if refs is not None and len(self._manifests) == 1 and _within(refs.extents(), manifest.extents):
+                self._only = refs
         return None if refs is None else refs.get(coords)
 
     def _select(self, coords: tuple[int, ...]) -> ManifestRef | None:
         """The first manifest whose extents contain the coordinates: no other one is consulted."""
-        for manifest in self._manifests:
-            for index, (start, end) in zip(coords, manifest.extents, strict=False):
-                if not start <= index < end:
-                    break
-            else:
+        if len(self._bounds) > _MANY:
+            return self._select_of_many(coords)
+        for manifest, starts, ends in self._bounds:
+            if all(map(le, starts, coords)) and all(map(lt, coords, ends)):
                 return manifest
         return None
+
+    def _select_of_many(self, coords: tuple[int, ...]) -> ManifestRef | None:
+        table = self._table
+        if table is None:
+            # Extents of fewer dimensions than the array's leave the others open.
+            table = np.zeros((2, len(self._bounds), self._ndim), dtype=np.int64)
+            table[1] = 1 << 32
+            for row, (_, starts, ends) in enumerate(self._bounds):
+                table[0, row, : len(starts)] = starts[: self._ndim]
+                table[1, row, : len(ends)] = ends[: self._ndim]
+            self._table = table
+        inside = ((table[0] <= coords) & (table[1] > coords)).all(axis=1)
+        first = int(inside.argmax())
+        return self._manifests[first] if inside[first] else None
 
     async def load(self, manifest: ManifestRef) -> ChunkRefs | None:
         """This array's refs in one of its manifests."""
@@ -79,6 +131,17 @@ class ArrayRefs:
     def manifests(self) -> tuple[ManifestRef, ...]:
         """The array's manifests in the base snapshot."""
         return self._manifests
+
+
+def _bounds(manifest: ManifestRef) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where the extents of a manifest start and end, dimension by dimension."""
+    return tuple([start for start, _ in manifest.extents]), tuple([end for _, end in manifest.extents])
+
+
+def _within(inner: tuple[tuple[int, int], ...], outer: tuple[tuple[int, int], ...]) -> bool:
+    """Whether nothing of one box is outside of the other, which may be open in its last dimensions."""
+    pairs = zip(inner, outer, strict=False)
+    return all(start >= first and end <= last for (start, end), (first, last) in pairs)
 
 
 async def read_ref(

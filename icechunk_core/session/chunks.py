@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from icechunk_core.assets.later import LATER, Later
 from icechunk_core.assets.sink import ChunkSink
 from icechunk_core.contract import Buffer, ByteRange, resolve_range
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, SessionStateError
 from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, NativeRef, VirtualRef
 from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.session.chunk_reader import ArrayRefs, read_ref, valid_coords
+from icechunk_core.session.modes import SessionMode
 from icechunk_core.transaction.change_set import MISSING, ChangeSet
 from icechunk_core.transaction.column_changes import ColumnChanges, RefMapping
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from icechunk_core.session.context import RepositoryContext
 
 __all__ = ["SessionChunks"]
+
+_WRITABLE = SessionMode.WRITABLE
 
 
 class SessionChunks:
@@ -36,6 +40,8 @@ class SessionChunks:
     prepared: dict[bytes, Any]
     in_doubt: list[Snapshot]
     fork_base: Snapshot | None
+    mode: SessionMode
+    _busy: bool
     _arrays: dict[str, ArrayRefs]
 
     @abstractmethod
@@ -90,6 +96,29 @@ class SessionChunks:
                 return data[start:end]
         return await read_ref(ref, byte_range, self.context.assets, self.context.virtual)
 
+    def read_chunk_at_once(self, path: str, coords: tuple[int, ...]) -> Buffer | Later | None:
+        """What `read_chunk` gives for the whole chunk, if nothing has to be waited for.
+
+        No coordinate is negative.
+        """
+        array = self._arrays.get(path)
+        if array is None:
+            return LATER
+        if not array.holds(coords):
+            return None
+        own = self.changes.chunk(array.node_id, coords)
+        ref = array.at_hand(coords) if own is MISSING else own
+        if type(ref) is NativeRef:
+            sink = self.sink
+            if sink.waiting:
+                data = sink.peek(ref)
+                if data is not None:
+                    return data
+            return self.context.assets.chunk_at_once(ref)
+        if ref is None:
+            return None
+        return ref.data if type(ref) is InlineRef else LATER
+
     async def chunk_size(self, path: str, coords: tuple[int, ...]) -> int | None:
         """Bytes of a chunk; ``None`` if there is none."""
         ref = await self.chunk_ref(path, coords)
@@ -123,6 +152,29 @@ class SessionChunks:
         else:
             ref = await self.sink.put(data)
         self._set_ref(array, path, coords, ref)
+
+    def write_chunk_at_once(self, path: str, coords: tuple[int, ...], data: Buffer) -> bool:
+        """Do what `write_chunk` does, if nothing has to be waited for; whether it was done.
+
+        No coordinate is negative.
+        """
+        array = self._arrays.get(path)
+        if array is None or not array.holds(coords):
+            return False
+        if self._busy or self.mode is not _WRITABLE:
+            self.check_writable()
+        size = len(data)
+        ref: ChunkRef | None
+        if size > self.context.settings.inline_threshold:
+            ref = self.sink.put_at_once(data, size)
+            if ref is None:
+                return False
+        elif size:
+            ref = InlineRef(bytes(data))
+        else:
+            return False
+        self._set_ref(array, path, coords, ref)
+        return True
 
     async def write_virtual_ref(
         self, path: str, coords: tuple[int, ...], ref: VirtualRef, *, validate_container: bool
@@ -196,10 +248,11 @@ class SessionChunks:
     def _set_ref(self, array: ArrayRefs, path: str, coords: tuple[int, ...], ref: ChunkRef | None) -> None:
         with self.lock:
             # The session may have been committed, or the array deleted, while the bytes were written.
-            self.check_writable()
+            if self._busy or self.mode is not _WRITABLE:
+                self.check_writable()
             if self._arrays.get(path) is not array:
                 array = self._writable_array(path, coords)
-            self.changes.set_chunk(array.node.id, coords, ref)
+            self.changes.set_chunk(array.node_id, coords, ref)
             if self.prepared or self.in_doubt or self.fork_base is not None:
                 self.prepared.pop(array.node.id, None)
                 self.in_doubt.clear()

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.buffer.cpu import Buffer as _CpuBuffer
 from zarr.core.common import BytesLike
 from zarr.core.sync import SyncMixin
 
+from icechunk_core.assets.later import LATER, Later
 from icechunk_core.contract import Buffer as BytesBuffer
 from icechunk_core.drive import blocking, gather, run
 from icechunk_core.errors import (
@@ -183,9 +185,10 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
         except InvalidInputError:
             return None
         try:
+            data: BytesBuffer | Later | None = LATER
             if byte_range is None and coords is not None:
-                data = await self._session.read_chunk(path, coords, None)
-            else:
+                data = self._session.read_chunk_at_once(path, coords)
+            if data is LATER:
                 data = await self._read(path, coords, byte_range)
         except IcechunkError as error:
             raise naming_key(error, key) from error
@@ -194,7 +197,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
     async def _read(
         self, path: str, coords: Coords | None, request: ByteRequest | None
     ) -> BytesBuffer | None:
-        """All cases but the hot one, which is a whole chunk."""
+        """All cases but the hot one, which is a whole chunk that is at hand."""
         if coords is None:
             document = await self._session.read_metadata(path)
             return None if document is None else slice_value(document, request)
@@ -283,8 +286,14 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
         ReadOnlyError
             If the store or its session is read-only.
         """
-        self._check_writable()
+        if self._read_only or self._session.read_only:
+            self._check_writable()
         path, coords, data = _checked_write(key, value)
+        if coords is None or not self._session.write_chunk_at_once(path, coords, data):
+            await self._write(path, coords, data)
+
+    async def _write(self, path: str, coords: Coords | None, data: BytesBuffer) -> None:
+        """All cases but the hot one, which is a small chunk that nobody has to wait for."""
         if coords is None:
             await _refuse_among_chunks(self._session, path)
             await self._session.write_metadata(path, bytes(data))
@@ -389,21 +398,31 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
             return None
         session = self._session
         try:
+            data: BytesBuffer | Later | None = LATER
             if byte_range is None and coords is not None:
-                data = run(session.read_chunk(path, coords, None), may_suspend=session.may_suspend)
-            else:
+                data = session.read_chunk_at_once(path, coords)
+            if data is LATER:
                 data = run(self._read(path, coords, byte_range), may_suspend=session.may_suspend)
         except IcechunkError as error:
             raise naming_key(error, key) from error
         return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
-    set_sync = blocking(set)
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """Blocking `set`."""
+        if self._read_only or self._session.read_only:
+            self._check_writable()
+        path, coords, data = _checked_write(key, value)
+        session = self._session
+        if coords is None or not session.write_chunk_at_once(path, coords, data):
+            run(self._write(path, coords, data), may_suspend=session.may_suspend)
+
     delete_sync = blocking(delete)
 
 
 def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, BytesBuffer]:
     """Where a value goes and its bytes, viewed, not copied."""
-    if not isinstance(value, Buffer):
+    # What encoders make is of this very class; to ask whether it is of any is slower.
+    if type(value) is not _CpuBuffer and not isinstance(value, Buffer):
         raise TypeError(
             f"IcechunkStore.set(): `value` must be a Buffer instance. "
             f"Got an instance of {type(value)} instead."
@@ -414,14 +433,14 @@ def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, BytesBu
         if key.rpartition("/")[2] in V2_NAMES:
             raise SessionStateError(str(error), kind=ErrorKind.UNIMPLEMENTED) from error
         raise
-    if coords is not None and len(value) == 0:
+    # typed loosely by zarr; always something with the buffer protocol
+    data: Any = value.as_buffer_like()
+    if coords is not None and not len(data):
         raise InvalidInputError(
             f"zero-length chunk {key!r}: an encoded chunk has at least one byte; to make a chunk read as "
             "fill values, delete its key",
             kind=ErrorKind.ZERO_LENGTH_CHUNK,
         )
-    # typed loosely by zarr; always something with the buffer protocol
-    data: Any = value.as_buffer_like()
     return path, coords, data
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from icechunk_core.assets.later import Later
 from icechunk_core.contract import Buffer, ByteRange
 
 if TYPE_CHECKING:
@@ -113,6 +114,13 @@ class StoreSession(Protocol):
         """
         ...
 
+    def read_chunk_at_once(self, path: str, coords: Coords) -> Buffer | Later | None:
+        """What `read_chunk` gives for the whole chunk, or ``LATER`` if something has to be waited for.
+
+        A plain call, because a coroutine costs as much as finding a chunk. It may say ``LATER`` always.
+        """
+        ...
+
     async def chunk_size(self, path: str, coords: Coords) -> int | None:
         """Stored length of a chunk in bytes, from its ref; ``None`` if there is none."""
         ...
@@ -134,6 +142,13 @@ class StoreSession(Protocol):
         InvalidInputError
             If the node is a group (kind ``NOT_AN_ARRAY``), or the coordinates are not in
             the array's chunk grid (kind ``INVALID_CHUNK_INDEX``).
+        """
+        ...
+
+    def write_chunk_at_once(self, path: str, coords: Coords, data: Buffer) -> bool:
+        """Do what `write_chunk` does, if nothing has to be waited for; whether it was done.
+
+        It may say no always, and says so where `write_chunk` finds the path or the coordinates wrong.
         """
         ...
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from icechunk_core.assets.later import LATER, Later
 from icechunk_core.contract import Buffer, ByteRange, resolve_range
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, ReadOnlyError
 
@@ -138,6 +139,12 @@ class FakeSession:
             return data
         start, end = resolve_range(byte_range, len(data))
         return data[start:end]
+
+    def read_chunk_at_once(self, path: str, coords: tuple[int, ...]) -> Later:
+        return LATER
+
+    def write_chunk_at_once(self, path: str, coords: tuple[int, ...], data: Buffer) -> bool:
+        return False
 
     async def chunk_size(self, path: str, coords: tuple[int, ...]) -> int | None:
         data = self.chunks.get(path, {}).get(coords)

@@ -69,16 +69,20 @@ def test_chunks_take_the_synchronous_path(
     monkeypatch.setattr(IcechunkStore, "set", refuse("the asynchronous set"))
     monkeypatch.setattr(drive, "background_loop", refuse("the background loop"))
     reads = 0
-    read_chunk = type(store._session).read_chunk
 
-    def watched(session: Any, *args: Any) -> Any:
-        nonlocal reads
-        with pytest.raises(RuntimeError, match="no running event loop"):
-            asyncio.get_running_loop()
-        reads += 1
-        return read_chunk(session, *args)
+    def watched(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            nonlocal reads
+            with pytest.raises(RuntimeError, match="no running event loop"):
+                asyncio.get_running_loop()
+            reads += 1
+            return method(*args)
 
-    monkeypatch.setattr(type(store._session), "read_chunk", watched)
+        return call
+
+    for name in ("read_chunk", "read_chunk_at_once"):
+        method = getattr(type(store._session), name)
+        monkeypatch.setattr(type(store._session), name, watched(method))
     array[:] = VALUES
     array[1:3, 1:3] = -1
     expected = VALUES.copy()
