@@ -9,6 +9,12 @@ from icechunk_core.format.locations import LocationCompression
 
 __all__ = ["EngineSettings", "backoff_seconds"]
 
+_DEFAULT_LEVEL = 3
+# The repo object is written whole with every commit, and most of what is not constant in it are random ids:
+# at this level it takes a third of the time of the default one and gets a fifth larger. Any other level
+# was somebody's choice (the default may be stored as if it were one) and holds for the repo object too.
+_FAST_LEVEL = -3
+
 
 @frozen
 class EngineSettings:
@@ -20,6 +26,8 @@ class EngineSettings:
         Chunks of up to this many bytes are stored in the manifest.
     compression_level
         zstd level of metadata files.
+    repo_compression_level
+        The same of the repo object.
     updates_per_page
         Ops log entries kept in the repo object.
     use_metadata
@@ -30,6 +38,7 @@ class EngineSettings:
     location_compression: LocationCompression
     inline_threshold: int = 512
     compression_level: int = 3
+    repo_compression_level: int = -3
     max_concurrent_requests: int = 256
     snapshot_cache_nodes: int = 500_000
     manifest_cache_refs: int = 15_000_000
@@ -45,10 +54,12 @@ class EngineSettings:
         """Fill the defaults into a configuration."""
         caching = config.effective_caching()
         storage = config.storage
+        level = config.effective_compression_level()
         fallback = storage.storage_class if storage else None
         return cls(
             inline_threshold=config.effective_inline_threshold(),
-            compression_level=config.effective_compression_level(),
+            compression_level=level,
+            repo_compression_level=_FAST_LEVEL if level == _DEFAULT_LEVEL else level,
             max_concurrent_requests=config.effective_max_concurrent_requests(),
             snapshot_cache_nodes=caching.num_snapshot_nodes or 0,
             manifest_cache_refs=caching.num_chunk_refs or 0,

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from attrs import define, field, frozen
 
-from icechunk_core.errors import Corrupt
-from icechunk_core.format._flat_builder import Prebuilt, Table, serialise
+from icechunk_core.errors import Corrupt, FormatError
+from icechunk_core.format._flat_builder import MAX_BUFFER_SIZE, Later, Prebuilt, Table, serialise
 from icechunk_core.format._flat_reader import LAST_TIMESTAMP
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "TableVector",
     "UnionField",
     "VectorField",
+    "append_vectors",
     "join_tables",
 ]
 
@@ -127,7 +128,11 @@ class Extent:
 
     def is_up_to_date(self) -> bool:
         """Whether so little was added since ``used`` was measured that it may be relied on."""
-        return self.complete and 4 * (self.stop - self.aligned_start) <= 5 * self.used + 4 * _ALWAYS_COPIED
+        return self.complete and 8 * (self.stop - self.aligned_start) <= 9 * self.used + 8 * _ALWAYS_COPIED
+
+    def moved(self, by: int) -> Extent:
+        """The same stretch of another buffer, in which everything is so many bytes further on."""
+        return Extent(self.start + by, self.stop + by, self.used, self.complete)
 
     @property
     def aligned_start(self) -> int:
@@ -154,7 +159,7 @@ class TableVector:
         From the constructor and all methods, if something lies outside the buffer.
     """
 
-    data: bytes
+    data: bytes | bytearray
     positions: Positions
     name: str
     octets: Octets = field(init=False, repr=False)
@@ -262,7 +267,7 @@ class TableVector:
         starts, counts = self.spans(slot)
         data = self.data
         return [
-            None if start < 0 else data[start : start + count]
+            None if start < 0 else bytes(data[start : start + count])
             for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
         ]
 
@@ -374,24 +379,62 @@ class JoinedTables(NamedTuple):
 
     Attributes
     ----------
-    vector
-        To be put into a buffer; the vector starts at its first byte.
+    pieces
+        The vector in pieces that follow each other, from a multiple of 8 on; it starts at their first byte.
+    size
+        How many bytes they are together.
     positions
-        Where each table starts in ``vector.data``.
+        Where each table starts, from there.
     extent
-        The stretch of ``vector.data`` with the tables and all that they refer to.
+        The stretch with the tables and all that they refer to.
     without_first
         The same without the first of the fresh tables; not if tables share parts.
+    fresh, fresh_at
+        The bytes of the fresh tables, which are the last piece, and where they start.
     """
 
-    vector: Prebuilt
+    pieces: tuple[bytes | bytearray | memoryview, ...]
+    size: int
     positions: Positions
     extent: Extent
     without_first: Extent
+    fresh: bytearray
+    fresh_at: int
+
+    def vector(self) -> Prebuilt:
+        """The pieces put together."""
+        return Prebuilt(b"".join(self.pieces), 0)
+
+
+def append_vectors(
+    front: bytearray, vectors: Sequence[tuple[Later, JoinedTables]]
+) -> tuple[bytearray, list[int]]:
+    """A buffer with vectors of tables behind its front, where each is referred to; and where they are.
+
+    Every piece is copied just once, which is most of the work where vectors are long.
+
+    Raises
+    ------
+    FormatError
+        If the result would exceed 2 GiB, the limit of FlatBuffers.
+    """
+    pieces: list[bytes | bytearray | memoryview] = [front]
+    places: list[int] = []
+    end = len(front)
+    for later, joined in vectors:
+        pieces.append(bytes(-end % _ALIGN))
+        place = end + -end % _ALIGN
+        pieces.extend(joined.pieces)
+        places.append(place)
+        end = place + joined.size
+        if end > MAX_BUFFER_SIZE:
+            raise FormatError("the metadata file would exceed 2 GiB; split it")
+        front[later.at : later.at + 4] = (place - later.at).to_bytes(4, "little")
+    return bytearray().join(pieces), places
 
 
 def join_tables(
-    block: bytes | bytearray, inside: Positions, fresh: Sequence[Table], used: int | None = None
+    block: bytes | bytearray | memoryview, inside: Positions, fresh: Sequence[Table], used: int | None = None
 ) -> JoinedTables:
     """A vector of tables, ready to be put into a buffer.
 
@@ -411,8 +454,8 @@ def join_tables(
     new, new_positions, first_at = serialise(fresh)
     new_at = block_at + len(block) + -len(block) % _ALIGN
     targets = inside + block_at
-    targets[inside < 0] = np.array(new_positions, np.int64) + new_at
-    offsets = targets - _slot_positions(count)
+    targets[np.flatnonzero(inside < 0)] = np.array(new_positions, np.int64) + new_at
+    offsets = targets - np.arange(4, 4 + 4 * count, 4)  # where the offsets are
     pieces = (
         count.to_bytes(4, "little"),
         offsets.astype("<u4").tobytes(),
@@ -421,12 +464,7 @@ def join_tables(
         bytes(new_at - block_at - len(block)),
         new,
     )
-    data = b"".join(pieces)
+    size = new_at + len(new)
     used = len(new) if used is None else used
-    extents = (Extent(block_at, stop, used) for stop in (len(data), new_at + first_at))
-    return JoinedTables(Prebuilt(data, 0), targets, *extents)
-
-
-def _slot_positions(count: int) -> Positions:
-    """Where the offsets of a vector of tables are, if the vector starts at 0."""
-    return np.arange(4, 4 + 4 * count, 4, dtype=np.int64)
+    extent, without_first = Extent(block_at, size, used), Extent(block_at, new_at + first_at, used)
+    return JoinedTables(pieces, size, targets, extent, without_first, new, new_at)

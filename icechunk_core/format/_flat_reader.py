@@ -66,7 +66,7 @@ class FlatBuffer:
 
     __slots__ = ("_budget", "_vtables", "data", "max_depth", "name", "size")
 
-    def __init__(self, data: bytes, *, name: str, max_depth: int = MAX_DEPTH) -> None:
+    def __init__(self, data: bytes | bytearray, *, name: str, max_depth: int = MAX_DEPTH) -> None:
         self.data = data
         self.name = name
         self.size = len(data)

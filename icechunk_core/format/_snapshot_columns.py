@@ -94,7 +94,7 @@ class SnapshotColumns:
         The stretch of the buffer with all tables, if it is known.
     """
 
-    data: bytes
+    data: bytes | bytearray
     name: str
     positions: npt.NDArray[np.int64]
     parent_slots: npt.NDArray[np.int64]
@@ -102,9 +102,10 @@ class SnapshotColumns:
     parents: npt.NDArray[np.int64]
     order: npt.NDArray[np.int64] | None = None
     extent: Extent | None = None
+    _has_plain_parents: bool | None = None
 
     @classmethod
-    def read(cls, data: bytes, positions: npt.NDArray[np.int64], name: str) -> SnapshotColumns:
+    def read(cls, data: bytes | bytearray, positions: npt.NDArray[np.int64], name: str) -> SnapshotColumns:
         """Look at the tables at these positions of an untrusted buffer; raises `Corrupt`."""
         tables = TableVector(data, positions, name)
         ids = np.ascontiguousarray(tables.structs(0, ID_SIZE)).view(ID_TYPE)[:, 0]
@@ -184,6 +185,13 @@ class SnapshotColumns:
             self.extent = TableVector(self.data, self.positions, self.name).extent(INFO_SHAPE)
         return self.extent
 
+    def has_plain_parents(self) -> bool:
+        """Whether rows are in id order, and every one says, in an aligned place, where its parent is."""
+        if self._has_plain_parents is None:
+            slots = self.parent_slots
+            self._has_plain_parents = self.order is None and not bool(((slots < 0) | (slots & 3 != 0)).any())
+        return self._has_plain_parents
+
     def is_worth_copying(self) -> bool:
         """Whether that stretch has little else in it."""
         if not self.stretch().is_up_to_date():
@@ -219,7 +227,7 @@ def _pruned_logs_of(tables: TableVector) -> list[tuple[bytes, ...]]:
         return [()] * len(counts)
     data = tables.data
     return [
-        tuple([data[at : at + ID_SIZE] for at in range(start, start + count * ID_SIZE, ID_SIZE)])
+        tuple([bytes(data[at : at + ID_SIZE]) for at in range(start, start + count * ID_SIZE, ID_SIZE)])
         for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
     ]
 

@@ -98,7 +98,7 @@ class NodeBuffer:
 
     @property
     def data(self) -> bytes:
-        return self._buffer.data
+        return bytes(self._buffer.data)  # the same object: a file that was read
 
     @property
     def name(self) -> str:
@@ -130,7 +130,7 @@ def _read_nodes(root: FlatTable, spec_version: int) -> NodeTable:
     tables = TableColumns(buffer, positions)
     ids = tables.structs(tables.require(0, 8), 8).tobytes()
     starts, counts = tables.vectors(tables.require(1, 4), 1)
-    data = buffer.data
+    data = bytes(buffer.data)
     paths = [data[start : start + size] for start, size in zip(starts.tolist(), counts.tolist(), strict=True)]
     try:
         b"\n".join(paths).decode()

@@ -151,20 +151,22 @@ def _node_vector(nodes: NodeTable, spec_version: int) -> Field:
     if len(nodes) < MIN_COPIED:
         return [_node_table(node, spec_version) for node in nodes]
     buffer, positions = _copyable(nodes, spec_version)
-    block, used = b"", None
+    block: bytes | memoryview = b""
+    used = None
     inside = np.full(len(nodes), -1, dtype=np.int64)
     if buffer is not None:
         extent = buffer.extent
         assert extent is not None
         kept = positions >= 0
         inside[kept] = positions[kept] - extent.aligned_start
-        block = buffer.data[extent.aligned_start : extent.stop]
+        block = memoryview(buffer.data)[extent.aligned_start : extent.stop]
         used = extent.used
     fresh = [_node_table(nodes.node_at(row), spec_version) for row in np.flatnonzero(inside < 0).tolist()]
     joined = join_tables(block, inside, fresh, used)
-    written = FlatBuffer(joined.vector.data, name="snapshot")
+    vector = joined.vector()
+    written = FlatBuffer(vector.data, name="snapshot")
     nodes.keep_encoded(NodeBuffer(written, spec_version, joined.extent), joined.positions.tolist())
-    return joined.vector
+    return vector
 
 
 def _copyable(nodes: NodeTable, spec_version: int) -> tuple[NodeBuffer | None, npt.NDArray[np.int64]]:

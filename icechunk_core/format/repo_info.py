@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import Corrupt, FormatError
 from icechunk_core.format import _flat_builder as flat
+from icechunk_core.format._flat_columns import append_vectors
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 from icechunk_core.format.envelope import FileType, seal, unseal
 from icechunk_core.format.repo_ops_log import UpdateLog, decode_status, status_table
@@ -219,26 +220,30 @@ def encode_and_keep(info: RepoInfo, *, level: int = 3) -> tuple[bytes, RepoInfo]
         raise FormatError("the operations log must not be empty", kind=ErrorKind.SERIALIZATION)
     try:
         snapshots, updates = info.snapshots.encode(), info.updates.encode()
+        history, log = flat.Later(), flat.Later()
         root = flat.Table(
             flat.u8(info.spec_version),
             _ref_tables(info.tags, snapshots),
             _ref_tables(info.branches, snapshots),
             sorted(info.deleted_tags, key=str.encode),
-            snapshots.vector,
+            history,
             status_table(info.status),
             metadata_tables(info.metadata),
-            updates.vector,
+            log,
             info.repo_before_updates,
             info.config,
             _flags_vector(info.enabled_flags),
             _flags_vector(info.disabled_flags),
             info.extra,
         )
-        payload = flat.build_front(root)
+        payload, (history_at, log_at) = append_vectors(
+            flat.build_front(root), [(history, snapshots.joined), (log, updates.joined)]
+        )
     except (struct.error, UnicodeEncodeError) as error:
         raise FormatError(f"cannot write the repo info: {error}", kind=ErrorKind.SERIALIZATION) from error
+    table = snapshots.table(payload, history_at)  # completes the payload
     data = seal(FileType.REPO_INFO, payload, spec_version=_FILE_VERSION, level=level)
-    return data, evolve(info, snapshots=snapshots.table(), updates=updates.log())
+    return data, evolve(info, snapshots=table, updates=updates.log(payload, log_at))
 
 
 def _decode_refs(tables: list[FlatTable], snapshots: SnapshotTable) -> dict[str, bytes]:

@@ -198,7 +198,7 @@ class _Encoded:
     ``extent`` is a stretch with all of them, if one is known, and then so are their kinds.
     """
 
-    data: bytes
+    data: bytes | bytearray
     positions: npt.NDArray[np.int64]
     name: str
     extent: Extent | None = None
@@ -275,7 +275,9 @@ class UpdateLog(Sequence[Update]):
             self._fresh, self._encoded = tuple(updates), encoded
 
     @classmethod
-    def from_tables(cls, data: bytes, positions: npt.NDArray[np.int64], *, name: str) -> UpdateLog:
+    def from_tables(
+        cls, data: bytes | bytearray, positions: npt.NDArray[np.int64], *, name: str
+    ) -> UpdateLog:
         """The log over the Update tables at these positions of a buffer."""
         return cls((), _Encoded(data, positions, name))
 
@@ -349,29 +351,29 @@ class UpdateLog(Sequence[Update]):
         start = extent.aligned_start
         fresh = list(map(_update_table, self._fresh))
         inside = np.concatenate([np.full(len(fresh), -1, np.int64), encoded.positions - start])
-        joined = join_tables(encoded.data[start : extent.stop], inside, fresh, extent.used)
+        block = memoryview(encoded.data)[start : extent.stop]
+        joined = join_tables(block, inside, fresh, extent.used)
         return EncodedUpdates(joined, self[0])
 
 
+@frozen
 class EncodedUpdates:
     """An UpdateLog as a FlatBuffers vector.
 
     Attributes
     ----------
-    vector
+    joined
         For the field ``Repo.latest_updates``.
+    newest
+        The first entry.
     """
 
-    __slots__ = ("_joined", "_newest", "vector")
+    joined: JoinedTables
+    newest: Update
 
-    def __init__(self, joined: JoinedTables, newest: Update) -> None:
-        self._joined = joined
-        self._newest = newest
-        self.vector = joined.vector
-
-    def log(self) -> UpdateLog:
-        """The log, backed by the vector: to encode it again costs little."""
-        joined = self._joined
-        encoded = _Encoded(joined.vector.data, joined.positions, REPO_KEY, joined.without_first)
+    def log(self, payload: bytearray, at: int) -> UpdateLog:
+        """The log, backed by the payload with the vector at ``at``: to encode it again costs little."""
+        joined = self.joined
+        encoded = _Encoded(payload, joined.positions + at, REPO_KEY, joined.without_first.moved(at))
         # The newest entry changes once more with the next update: it need not be decoded, nor copied along.
-        return UpdateLog([self._newest], encoded.part(1, len(joined.positions)))
+        return UpdateLog([self.newest], encoded.part(1, len(joined.positions)))

@@ -88,7 +88,9 @@ class SnapshotTable:
         return cls(None, {info.id: info for info in infos})
 
     @classmethod
-    def from_tables(cls, data: bytes, positions: npt.NDArray[np.int64], *, name: str) -> SnapshotTable:
+    def from_tables(
+        cls, data: bytes | bytearray, positions: npt.NDArray[np.int64], *, name: str
+    ) -> SnapshotTable:
         """A table over the SnapshotInfo tables at these positions of a buffer; raises `Corrupt`."""
         return cls(SnapshotColumns.read(data, positions, name), {})
 
@@ -240,18 +242,25 @@ class SnapshotTable:
 
 @frozen
 class EncodedSnapshots:
-    """A SnapshotTable as a FlatBuffers vector.
+    """A SnapshotTable as a FlatBuffers vector, which is complete once `table` was called.
 
     Attributes
     ----------
-    vector
+    joined
         For the field ``Repo.snapshots``.
-    columns
-        The same rows over that vector.
+    ids, parents
+        The ids in order, and the rows of the parents.
+    parent_slots
+        Where the rows of the parents are from the vector's first byte; -1 where absent, which means row 0.
+    parents_are_open
+        Whether those rows have yet to be written, in all of these places.
     """
 
-    vector: flat.Prebuilt
-    columns: SnapshotColumns
+    joined: JoinedTables
+    ids: npt.NDArray[np.bytes_]
+    parents: npt.NDArray[np.int64]
+    parent_slots: npt.NDArray[np.int64]
+    parents_are_open: bool = False
 
     def row(self, snapshot_id: bytes) -> int:
         """The row of a snapshot.
@@ -261,11 +270,21 @@ class EncodedSnapshots:
         FormatError
             It is not in the table.
         """
-        return _row(self.columns.ids, snapshot_id)
+        return _row(self.ids, snapshot_id)
 
-    def table(self) -> SnapshotTable:
-        """The table, backed by the vector: to encode it again costs little."""
-        return SnapshotTable(self.columns, {})
+    def table(self, payload: bytearray, at: int) -> SnapshotTable:
+        """The table, backed by the payload with the vector at ``at``: to encode it again costs little."""
+        slots = self.parent_slots + at
+        if self.parents_are_open:
+            np.frombuffer(payload, "<i4", len(payload) >> 2)[slots >> 2] = self.parents
+        else:
+            slots[self.parent_slots < 0] = -1
+        joined = self.joined
+        columns = SnapshotColumns(
+            payload, REPO_KEY, joined.positions + at, slots, self.ids, self.parents, None,
+            joined.extent.moved(at), True if self.parents_are_open else None,
+        )  # fmt: skip
+        return SnapshotTable(columns, {})
 
 
 def _row(ids: npt.NDArray[np.bytes_], snapshot_id: bytes) -> int:
@@ -299,15 +318,43 @@ def _encode(columns: SnapshotColumns | None, fresh: dict[bytes, SnapshotInfo]) -
         ids = np.array(sorted(fresh), ID_TYPE)
         tables, parents = _fresh_tables(fresh, ids)
         joined = join_tables(b"", np.full(len(ids), -1, np.int64), tables)
-        slots = _parent_slots(joined.vector.data, joined.positions)
-        return _encoded(joined, ids, parents, slots)
+        return EncodedSnapshots(joined, ids, parents, _parent_slots(joined, joined.positions))
+    if len(fresh) == 1 and columns.has_plain_parents():
+        (info,) = fresh.values()
+        if columns.row(info.id) < 0:
+            return _with_one_more(columns, info)
     return _spliced(columns, fresh)
+
+
+def _with_one_more(columns: SnapshotColumns, info: SnapshotInfo) -> EncodedSnapshots:
+    """As `_spliced`, for what a commit does: the rows from one on move up by one, nothing else changes."""
+    extent = columns.stretch()
+    start = extent.aligned_start
+    at = int(columns.ids.searchsorted(np.array(info.id, ID_TYPE)))
+    ids = _with_item(columns.ids, at, np.array(info.id, ID_TYPE))
+    parent = NO_PARENT if info.parent_id is None else _row(ids, info.parent_id)
+    parents = _with_item(columns.parents + (columns.parents >= at), at, parent)
+    inside = _with_item(columns.positions - start, at, -1)
+    block = memoryview(columns.data)[start : extent.stop]
+    joined = join_tables(block, inside, [_info_table(info, parent)], extent.used)
+    slot = _parent_slots(joined, joined.positions[at : at + 1])[0]
+    slots = _with_item(columns.parent_slots + (joined.extent.start - start), at, slot)
+    return EncodedSnapshots(joined, ids, parents, slots, parents_are_open=True)
+
+
+def _with_item(array: npt.NDArray[Any], at: int, item: Any) -> npt.NDArray[Any]:
+    """An array with one more item; much faster than ``np.insert``, which is general."""
+    result = np.empty(len(array) + 1, array.dtype)
+    result[:at] = array[:at]
+    result[at] = item
+    result[at + 1 :] = array[at:]
+    return result
 
 
 def _spliced(columns: SnapshotColumns, fresh: dict[bytes, SnapshotInfo]) -> EncodedSnapshots:
     extent = columns.stretch()
     start = extent.aligned_start
-    block = bytearray(columns.data[start : extent.stop])
+    block = bytearray(memoryview(columns.data)[start : extent.stop])
     ids, new_rows, kept = _merge_ids(columns, fresh)
     moved = np.where(columns.parents < 0, NO_PARENT, new_rows[columns.parents])
     # An absent parent reads as row 0; any other row needs a new table.
@@ -329,29 +376,19 @@ def _spliced(columns: SnapshotColumns, fresh: dict[bytes, SnapshotInfo]) -> Enco
     parents[is_new] = new_parents
     old_slots = columns.parent_slots[rows]
     slots[new_rows[rows]] = np.where(old_slots < 0, -1, old_slots + (joined.extent.start - start))
-    slots[is_new] = _parent_slots(joined.vector.data, joined.positions[is_new])
-    return _encoded(joined, ids, parents, slots)
+    slots[is_new] = _parent_slots(joined, joined.positions[is_new])
+    return EncodedSnapshots(joined, ids, parents, slots)
 
 
-def _parent_slots(data: bytes, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where tables that were just written keep their parents' rows."""
-    if len(positions) < MIN_COPIED:
-        buffer = FlatBuffer(data, name=REPO_KEY)
-        found = [buffer.table_at(position).place_of(_PARENT_SLOT) for position in positions.tolist()]
-        return np.array(found, np.int64)
-    return TableVector(data, positions, REPO_KEY).field_positions(_PARENT_SLOT, 4)
-
-
-def _encoded(
-    joined: JoinedTables,
-    ids: npt.NDArray[np.bytes_],
-    parents: npt.NDArray[np.int64],
-    slots: npt.NDArray[np.int64],
-) -> EncodedSnapshots:
-    columns = SnapshotColumns(
-        joined.vector.data, REPO_KEY, joined.positions, slots, ids, parents, None, joined.extent
-    )
-    return EncodedSnapshots(joined.vector, columns)
+def _parent_slots(joined: JoinedTables, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where the fresh tables at these positions keep their parents' rows; they all have them."""
+    inside = positions - joined.fresh_at
+    if len(inside) < MIN_COPIED:
+        buffer = FlatBuffer(joined.fresh, name=REPO_KEY)
+        found = [buffer.table_at(position).place_of(_PARENT_SLOT) for position in inside.tolist()]
+        return np.array(found, np.int64) + joined.fresh_at
+    tables = TableVector(joined.fresh, inside, REPO_KEY)
+    return tables.field_positions(_PARENT_SLOT, 4) + joined.fresh_at
 
 
 def _fresh_tables(

@@ -88,7 +88,7 @@ async def create_repository_files(
     if assets.spec_version >= 2:
         keys.append(await assets.write_transaction_log(empty_log(snapshot.id)))
         info = initial_repo_info(snapshot, config_document, clock.now_us())
-        root = encode_repo_info(info, level=assets.settings.compression_level)
+        root = encode_repo_info(info, level=assets.settings.repo_compression_level)
         root_key, metadata = layout.REPO_KEY, assets.object_metadata("repo-info")
     else:
         root, root_key, metadata = encode_ref(snapshot.id), _MAIN_KEY, None

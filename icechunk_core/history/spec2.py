@@ -269,7 +269,7 @@ class RepoObjectHistory(History):
             now = self._clock.now_us()
             backup = layout.backup_name("repo", now, self._ids.object_id())
             new = record_update(decided, kind, now, backup, self._settings.updates_per_page)
-            data, new = encode_and_keep(new, level=self._settings.compression_level)
+            data, new = encode_and_keep(new, level=self._settings.repo_compression_level)
             await self._back_up(state, backup, unsynced, on_synced)
             unsynced = []
             tries.since_us = tries.since_us or now

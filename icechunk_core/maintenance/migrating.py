@@ -61,7 +61,7 @@ async def migrate(
             kind=ErrorKind.READ_ONLY_STORAGE,
         )
     info = await _new_root(context, prefetch_concurrency, Reporter(progress))
-    data = encode_repo_info(info, level=context.settings.compression_level)
+    data = encode_repo_info(info, level=context.settings.repo_compression_level)
     if dry_run:
         return context
     migrated = RepositoryContext(

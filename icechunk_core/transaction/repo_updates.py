@@ -202,7 +202,7 @@ def publish_commit(info: RepoInfo, branch: str, base_id: bytes, new: SnapshotInf
     """
     require_online(info)
     _require_tip(info, branch, base_id)
-    snapshots = _with_snapshot(info, evolve(new, parent_id=base_id))
+    snapshots = _with_snapshot(info, new if new.parent_id == base_id else evolve(new, parent_id=base_id))
     updated = evolve(info, snapshots=snapshots, branches=_with(info.branches, branch, new.id))
     return updated, NewCommit(branch=branch, new_snap_id=new.id)
 
