@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray
 import zarr
-from attrs import define, field
+from attrs import define
 from xarray.backends.common import ArrayWriter
 from xarray.backends.zarr import ZarrStore
 
@@ -23,7 +23,7 @@ except ImportError:  # before xarray 2025.9
         dump_to_store,
     )
 
-__all__ = ["GroupWriter", "as_dataset"]
+__all__ = ["ArrayWrites", "GroupWriter", "as_dataset", "datasets_of"]
 
 _NAME = "__xarray_dataarray_name__"
 _VARIABLE = "__xarray_dataarray_variable__"
@@ -42,24 +42,55 @@ def as_dataset(obj: xarray.DataArray | xarray.Dataset) -> xarray.Dataset:
     return obj.to_dataset()
 
 
+def datasets_of(tree: xarray.DataTree) -> dict[str, xarray.Dataset]:
+    """The dataset of each group by its path in the tree, as ``DataTree.to_zarr`` would store it."""
+    return {node.relative_to(tree).strip("."): node.to_dataset(inherit=node is tree) for node in tree.subtree}
+
+
 def _is_lazy(source: Any) -> bool:
     return hasattr(source, "__dask_graph__") and source.__dask_graph__() is not None
 
 
-class _Sorting(ArrayWriter):
-    """Collects writes, and tells those of dask arrays from the others."""
+class ArrayWrites(ArrayWriter):
+    """Collects what is to be written, and tells dask arrays from what is in memory."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self.eager: list[tuple[Any, Any, Any]] = []
 
     def add(self, source: Any, target: Any, region: Any = None) -> None:
+        """Called by xarray for each variable."""
         if _is_lazy(source):
             self.sources.append(source)
             self.targets.append(target)
             self.regions.append(region)
         else:
             self.eager.append((source, target, region))
+
+    def write_eager(self) -> None:
+        """Write what is in memory."""
+        for source, target, region in self.eager:
+            target[region or ...] = source
+        self.eager.clear()
+
+    @property
+    def has_lazy(self) -> bool:
+        """Whether there are dask arrays to write."""
+        return bool(self.sources)
+
+    def write_lazy(
+        self,
+        store: IcechunkStore,
+        store_options: MutableMapping[Any, Any] | None,
+        split_every: int | None,
+    ) -> ForkSession:
+        """Write the dask arrays through a fork's store; gives the fork with everybody's changes."""
+        from icechunk_core.dask import session_merge_reduction
+
+        self.targets = [zarr.open_array(store, path=each.path, mode="a") for each in self.targets]
+        options = {**(store_options or {}), "load_stored": False, "return_stored": True}
+        stored = self.sync(compute=False, chunkmanager_store_kwargs=options)  # type: ignore[no-untyped-call,unused-ignore]
+        return session_merge_reduction(stored, split_every=split_every)
 
 
 @define
@@ -68,7 +99,6 @@ class GroupWriter:
 
     dataset: xarray.Dataset
     group: ZarrStore
-    _writes: _Sorting = field(factory=_Sorting)
 
     @classmethod
     def open(
@@ -100,39 +130,13 @@ class GroupWriter:
         )
         return cls(opened._validate_and_autodetect_region(dataset), opened)
 
-    def write_metadata(self, encoding: Mapping[Any, Any] | None) -> None:
+    def write_metadata(self, encoding: Mapping[Any, Any] | None, writes: ArrayWrites) -> None:
         """Create groups and arrays, resize them where data is appended, and collect the writes."""
         encoding = {} if encoding is None else encoding
         _validate_dataset_names(self.dataset)
         self.group._validate_encoding(encoding)
         dump: Any = dump_to_store  # untyped
-        dump(self.dataset, self.group, self._writes, encoding=encoding)
-
-    def write_eager(self) -> None:
-        """Write what is in memory."""
-        for source, target, region in self._writes.eager:
-            target[region or ...] = source
-        self._writes.eager.clear()
-
-    @property
-    def has_lazy(self) -> bool:
-        """Whether there are dask arrays to write."""
-        return bool(self._writes.sources)
-
-    def write_lazy(
-        self,
-        store: IcechunkStore,
-        store_options: MutableMapping[Any, Any] | None,
-        split_every: int | None,
-    ) -> ForkSession:
-        """Write the dask arrays through a fork's store; gives the fork with everybody's changes."""
-        from icechunk_core.dask import session_merge_reduction
-
-        writes = self._writes
-        writes.targets = [zarr.open_array(store, path=each.path, mode="a") for each in writes.targets]
-        options = {**(store_options or {}), "load_stored": False, "return_stored": True}
-        stored = writes.sync(compute=False, chunkmanager_store_kwargs=options)  # type: ignore[no-untyped-call,unused-ignore]
-        return session_merge_reduction(stored, split_every=split_every)
+        dump(self.dataset, self.group, writes, encoding=encoding)
 
 
 def _default_mode(append_dim: Any, region: Any) -> Any:

@@ -25,7 +25,7 @@ ZarrWriteModes = Literal["w", "w-", "a", "a-", "r+", "r"]
 
 
 def to_icechunk(
-    obj: DataArray | Dataset,
+    obj: DataArray | Dataset | DataTree,
     session: Session,
     *,
     group: str | None = None,
@@ -47,7 +47,7 @@ def to_icechunk(
     Parameters
     ----------
     obj
-        What to write.
+        What to write. The groups of a tree are written below ``group``, each with its own coordinates only.
     session
         A writable session.
     group
@@ -63,7 +63,7 @@ def to_icechunk(
     append_dim, region
         The dimension to append along; or the region of existing arrays to write.
     encoding
-        How to store each variable, by its name.
+        How to store each variable, by its name; for a tree by the path of the group, and then the name.
     chunkmanager_store_kwargs
         Passed to what stores the dask arrays.
     split_every
@@ -72,28 +72,58 @@ def to_icechunk(
     Raises
     ------
     InvalidInputError
-        If ``session`` is none. Also a `ValueError`.
+        If ``session`` is none, or ``append_dim`` or ``region`` come with a tree. Also a `ValueError`.
+    ValueError
+        By xarray, if data and what is there do not fit, or dask chunks would meet in a chunk of the store.
     """
     if not isinstance(session, Session):
         raise InvalidInputError(f"to_icechunk writes to a session, not to a {type(session).__name__}")
-    from icechunk_core._xarray_writer import GroupWriter, as_dataset
+    from icechunk_core._xarray_writer import ArrayWrites, GroupWriter
 
-    writer = GroupWriter.open(
-        as_dataset(obj),
-        session.store,
-        group=group,
-        mode=mode,
-        append_dim=append_dim,
-        region=region,
-        safe_chunks=safe_chunks,
-        align_chunks=align_chunks,
-    )
-    writer.write_metadata(encoding)
-    writer.write_eager()
-    if writer.has_lazy:
+    writes = ArrayWrites()
+    for path, dataset, encodings in _groups(obj, group, encoding, adding=append_dim or region):
+        writer = GroupWriter.open(
+            dataset,
+            session.store,
+            group=path,
+            mode=mode,
+            append_dim=append_dim,
+            region=region,
+            safe_chunks=safe_chunks,
+            align_chunks=align_chunks,
+        )
+        writer.write_metadata(encodings, writes)
+    writes.write_eager()
+    if writes.has_lazy:
         fork = session if isinstance(session, ForkSession) else session.fork()
-        merged = writer.write_lazy(fork.store, chunkmanager_store_kwargs, split_every)
+        merged = writes.write_lazy(fork.store, chunkmanager_store_kwargs, split_every)
         session.merge(merged)
+
+
+def _groups(
+    obj: Any, group: str | None, encoding: Mapping[Any, Any] | None, *, adding: Any
+) -> list[tuple[str | None, Dataset, Mapping[Any, Any] | None]]:
+    """Path, dataset and encodings of each group to write."""
+    import xarray
+
+    from icechunk_core._xarray_writer import as_dataset, datasets_of
+
+    if not isinstance(obj, xarray.DataTree):
+        return [(group, as_dataset(obj), encoding)]
+    if adding:
+        raise InvalidInputError(
+            "append_dim and region are for one group: write the nodes of the tree one by one, with group="
+        )
+    datasets = datasets_of(obj)
+    given = {str(path).strip("/"): each for path, each in (encoding or {}).items()}
+    unknown = sorted(set(given) - set(datasets))
+    if unknown:
+        raise InvalidInputError(f"encoding names groups that the tree does not have: {', '.join(unknown)}")
+    base = (group or "").strip("/")
+    return [
+        ("/".join(part for part in (base, path) if part) or None, dataset, given.get(path))
+        for path, dataset in datasets.items()
+    ]
 
 
 def open_store(
