@@ -6,8 +6,7 @@ Everything else (lists, blocks, copies, metadata with unusual names) goes throug
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -25,12 +24,14 @@ from icechunk_azure._sdk import API_VERSION
 from icechunk_azure._signing import Signer
 from icechunk_azure._wire import Entry, Facts, Got, PutOptions, Wire
 from icechunk_core.clock import Clock
+from icechunk_core.contract import Buffer, pieces
 
 __all__ = ["LeanWire"]
 
 _META = "x-ms-meta-"
 _LARGE = 1 << 20
-"""Bodies from this size on are handed to aiohttp as a file, which it sends piece by piece."""
+"""Bodies from this size on are sent piece by piece."""
+_PIECE = 128 << 10
 _SKIPPED = ("Content-Type", "Accept", "Accept-Encoding", "User-Agent")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -93,7 +94,7 @@ class LeanWire:
 
     # --- writing
 
-    async def put(self, name: str, key: str, data: bytes, options: PutOptions) -> str:
+    async def put(self, name: str, key: str, data: Buffer, options: PutOptions) -> str:
         if options.metadata and not all(each.isalnum() for each in options.metadata):
             # How the service sorts other names for the signature is the SDK's knowledge.
             return await self._sdk.put(name, key, data, options)
@@ -144,7 +145,7 @@ class LeanWire:
 
     # --- requests
 
-    def _send(self, method: str, name: str, headers: dict[str, str], data: bytes | None = None) -> Any:
+    def _send(self, method: str, name: str, headers: dict[str, str], data: Buffer | None = None) -> Any:
         quoted = quote(name, safe="/~")
         headers["x-ms-date"] = _http_date(self._clock.now_us() // 1_000_000)
         headers["x-ms-version"] = API_VERSION
@@ -157,7 +158,8 @@ class LeanWire:
             headers["authorization"] = self._bearer
         body: Any = data
         if data is not None and len(data) >= _LARGE:
-            body = io.BytesIO(data)
+            headers["content-length"] = str(len(data))
+            body = _in_pieces(data)
         return self._session.request(
             method,
             URL(self._base + quoted + self._query, encoded=True),
@@ -171,6 +173,12 @@ class LeanWire:
     def _refused(self, response: aiohttp.ClientResponse, key: str) -> Any:
         headers = response.headers
         return self._explain.response(response.status, headers.get("x-ms-error-code", ""), headers, key)
+
+
+async def _in_pieces(body: Buffer) -> AsyncIterator[memoryview]:
+    """A body as aiohttp sends it without a copy, and without keeping the event loop for long."""
+    for piece in pieces([body], _PIECE):
+        yield piece
 
 
 def _facts(headers: Mapping[str, str], size: int) -> Facts:

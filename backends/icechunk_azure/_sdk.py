@@ -28,6 +28,7 @@ from icechunk_azure._location import Location
 from icechunk_azure._names import decode_metadata, is_folder
 from icechunk_azure._wire import Entry, Facts, Got, PutOptions
 from icechunk_core.clock import Clock, datetime_from_us
+from icechunk_core.contract import Buffer
 
 __all__ = ["API_VERSION", "LARGEST_PUT", "SdkWire"]
 
@@ -139,10 +140,10 @@ class SdkWire:
 
     # --- writing
 
-    async def put(self, name: str, key: str, data: bytes, options: PutOptions) -> str:
+    async def put(self, name: str, key: str, data: Buffer, options: PutOptions) -> str:
         try:
             written = await self._blob(name).upload_blob(
-                data, length=len(data), overwrite=not options.conditions.absent, **_put_options(options)
+                bytes(data), length=len(data), overwrite=not options.conditions.absent, **_put_options(options)
             )
         except FAILURES as error:
             raise self._explain.exception(error, key) from None

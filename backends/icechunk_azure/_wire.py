@@ -79,7 +79,7 @@ class Wire(Protocol):
         """What is known of a blob."""
         ...
 
-    async def put(self, name: str, key: str, data: bytes, options: PutOptions) -> str:
+    async def put(self, name: str, key: str, data: Buffer, options: PutOptions) -> str:
         """Write a blob in one request; its ETag."""
         ...
 

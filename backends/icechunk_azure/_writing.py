@@ -10,7 +10,7 @@ from icechunk_azure._errors import BLOCKS_GONE, Failed
 from icechunk_azure._parallel import in_parallel
 from icechunk_azure._reading import Run
 from icechunk_azure._wire import PutOptions, Wire
-from icechunk_core.contract import Buffer, joined
+from icechunk_core.contract import Buffer, as_one, joined
 from icechunk_core.contract.errors import RateLimited
 from icechunk_core.ids import IdSource
 
@@ -49,7 +49,7 @@ class Writer:
         size = sum(memoryview(buffer).nbytes for buffer in data)
         if size > self._single_put:
             return await self._blocks(name, key, data, size, options)
-        body = joined(data)
+        body = as_one(data)
         repeatable = not options.conditions.any
         return await self._run(lambda wire: wire.put(name, key, body, options), repeatable=repeatable)
 

@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import google_crc32c
 
-from icechunk_core.contract import Buffer
+from icechunk_core.contract import Buffer, pieces
 
 __all__ = ["crc32c", "damaged"]
+
+
+_COPIED = 64 << 10
+"""Bytes that are copied at a time, so few that they stay in the processor's cache."""
 
 
 def crc32c(data: Sequence[Buffer]) -> str | None:
@@ -18,7 +22,11 @@ def crc32c(data: Sequence[Buffer]) -> str | None:
         return None
     value = 0
     for each in data:
-        value = google_crc32c.extend(value, each if isinstance(each, bytes) else bytes(each))
+        if isinstance(each, bytes):
+            value = google_crc32c.extend(value, each)
+        else:
+            for piece in pieces([each], _COPIED):  # the function takes nothing but bytes
+                value = google_crc32c.extend(value, bytes(piece))
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import io
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from icechunk_core.contract import Buffer, joined, pieces
 from icechunk_gcs._config import GcsConfig
 from icechunk_gcs._loop_sessions import LoopSessions
 from icechunk_gcs._replies import Reply
@@ -23,6 +24,7 @@ from icechunk_gcs._tokens import Tokens
 __all__ = ["LeanTransport"]
 
 _LARGE = 1 << 20
+_PIECE = 128 << 10
 _SLOWEST = 1_000_000
 """Bytes a second that a transfer is given time for, beyond the deadline."""
 
@@ -55,14 +57,21 @@ class LeanTransport:
     async def _once(self, request: Request, signed: Mapping[str, str]) -> Reply:
         session = await self._sessions.here()
         extra = self._read_headers if request.reading else self._write_headers
-        body = request.body
-        deadline = self._settings.config.deadline + (len(body) / _SLOWEST if body else 0)
+        size = request.size
+        headers = {**extra, **request.headers, **signed}
+        body: Any = None
+        if size > _LARGE:
+            headers["content-length"] = str(size)
+            body = _in_pieces(request.body)
+        elif request.body:
+            body = joined(request.body)
+        deadline = self._settings.config.deadline + size / _SLOWEST
         async with asyncio.timeout(deadline) as limit:
             async with session.request(
                 request.method,
                 URL(self._settings.endpoint + request.url, encoded=True),
-                headers={**extra, **request.headers, **signed},
-                data=io.BytesIO(body) if body is not None and len(body) > _LARGE else body,
+                headers=headers,
+                data=body,
                 proxy=self._proxy,
             ) as response:
                 length = response.content_length
@@ -74,6 +83,12 @@ class LeanTransport:
     async def close(self) -> None:
         """Close the sessions of all loops."""
         await self._sessions.close()
+
+
+async def _in_pieces(body: Sequence[Buffer]) -> AsyncIterator[memoryview]:
+    """A body as aiohttp sends it without a copy, and without keeping the event loop for long."""
+    for piece in pieces(body, _PIECE):
+        yield piece
 
 
 def _new_session(config: GcsConfig) -> aiohttp.ClientSession:

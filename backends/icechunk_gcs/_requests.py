@@ -55,6 +55,8 @@ class Request:
     ----------
     url
         Path and query, encoded.
+    body
+        Buffers to send one after the other; none for no body.
     reading
         Whether it only reads, which decides about extra headers.
     """
@@ -62,8 +64,13 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str] = field(factory=dict)
-    body: bytes | None = field(default=None, repr=False)
+    body: Sequence[Buffer] = field(default=(), repr=False)
     reading: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum([memoryview(each).nbytes for each in self.body])
 
 
 # --- keys and generations ----------------------------------------------------
@@ -229,6 +236,6 @@ def upload_object(
         "POST",
         f"/upload/storage/v1/b/{bucket}/o?{urlencode(query)}",
         {"content-type": f'multipart/related; boundary="{boundary}"'},
-        b"".join([head, *data, f"\r\n--{boundary}--".encode()]),
+        [head, *data, f"\r\n--{boundary}--".encode()],
         reading=False,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
+from icechunk_core.contract import joined
 from icechunk_gcs._replies import Reply
 from icechunk_gcs._requests import Request
 from icechunk_gcs._settings import Settings
@@ -55,7 +56,7 @@ class SignedSession(requests.Session):
         with self.request(
             request.method,
             self._settings.endpoint + request.url,
-            data=request.body,
+            data=joined(request.body) if request.body else None,
             headers=dict(request.headers),
             stream=True,
         ) as response:

@@ -202,7 +202,7 @@ class GcsStorage:
         self._check_writable()
         name = self._name(key)
         generation = wanted_generation(condition, key)
-        size = sum(map(len, data))
+        size = sum([memoryview(each).nbytes for each in data])
         storage_class = storage_class or self._config.storage_class
         if size >= (self._config.resumable_from if generation is None else _ONE_REQUEST):
             whole = joined(data)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from icechunk_core.contract import ObjectInfo, Version
+from icechunk_core.contract import Buffer, ObjectInfo, Version
 from icechunk_core.contract.errors import Unavailable
 from icechunk_s3._config import S3Config
 
@@ -95,8 +95,12 @@ class ObjectClient(Protocol):
         """What is known about an object."""
         ...
 
-    async def put(self, name: str, body: bytes, options: WriteOptions) -> str:
+    async def put(self, name: str, body: Buffer, options: WriteOptions) -> str:
         """Write an object in one request; its ETag."""
+        ...
+
+    async def upload_part(self, name: str, upload: str, number: int, body: memoryview) -> Mapping[str, str]:
+        """Upload a part; what completing the upload has to say about it."""
         ...
 
     async def close(self) -> None:
@@ -135,10 +139,6 @@ class Client(ObjectClient, Protocol):
         """Begin a multipart upload; its id."""
         ...
 
-    async def upload_part(self, name: str, upload: str, number: int, body: memoryview) -> Mapping[str, str]:
-        """Upload a part; what completing the upload has to say about it."""
-        ...
-
     async def complete_upload(
         self, name: str, upload: str, parts: Sequence[Mapping[str, str]], options: WriteOptions
     ) -> str:
@@ -163,7 +163,7 @@ def etag_of(text: str | None) -> str:
     return text.removeprefix("W/").strip('"')
 
 
-def content_md5(body: bytes | memoryview) -> str:
+def content_md5(body: Buffer) -> str:
     """The value of ``Content-MD5``: servers that get it refuse a body that was cut or damaged.
 
     SeaweedFS 4.48 stores an empty object when a connection ends between headers and body,

@@ -1,21 +1,20 @@
 """The frequent requests without the SDK's machinery: plain aiohttp and a signature.
 
-Get, head and put of one object go this way. Everything rare (listings, deletes, uploads in parts,
-checksums of choice, buckets that turn out to be in another region) goes through the SDK's client,
-which is made when it is first needed.
+Get, head and put of one object or of a part of it go this way. Everything rare (listings, deletes, the
+beginning and the end of an upload in parts, checksums of choice, buckets that turn out to be in another
+region) goes through the SDK's client, which is made when it is first needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import functools
 import html
-import io
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from attrs import define, frozen
@@ -24,27 +23,26 @@ from botocore.httpsession import get_cert_path
 from yarl import URL
 
 from icechunk_core.clock import Clock
+from icechunk_core.contract import Buffer, pieces
 from icechunk_core.contract.credentials import S3StaticCredentials
 from icechunk_s3._client import (
     Client,
     Reply,
     WriteOptions,
-    content_md5,
     etag_of,
     extra_headers,
     sse_headers,
 )
 from icechunk_s3._config import S3Config
+from icechunk_s3._digests import CRC32, LARGE, BodyDigests
 from icechunk_s3._errors import Dropped, Refused
 from icechunk_s3._quirks import Quirks
 from icechunk_s3._signing import EMPTY_SHA256, Signer, quoted_name
 
 __all__ = ["LeanClient"]
 
-HASHED_IN_THREAD = 1 << 20
-"""Bytes from which a body is hashed in a thread, to keep the event loop free."""
-STREAMED = 1 << 20
-"""Bytes from which aiohttp wants a body as a stream."""
+PIECE = 128 << 10
+"""Bytes of a large body that are handed to the connection at a time."""
 KEEP_ALIVE = 12.0
 """Seconds that an idle connection is kept; servers close theirs after 15 or more."""
 
@@ -91,6 +89,7 @@ class LeanClient:
     _path: str
     _read_headers: dict[str, str]
     _write_headers: dict[str, str]
+    _digests: BodyDigests
     _opening: asyncio.Lock
     _sdk: Client | None = None
     _lean: bool = True
@@ -146,6 +145,7 @@ class LeanClient:
             quoted_name(parts.path) + "/",
             _lower(extra_headers(config, write=False)),
             _lower(extra_headers(config, write=True)),
+            BodyDigests(quirks, parts.scheme == "https"),
             asyncio.Lock(),
         )
 
@@ -183,7 +183,7 @@ class LeanClient:
                 self._lean = False
         return await (await self.full()).head(name)
 
-    async def put(self, name: str, body: bytes, options: WriteOptions) -> str:
+    async def put(self, name: str, body: Buffer, options: WriteOptions) -> str:
         if self._lean and self._config.checksum is None:
             try:
                 reply = await self._send("PUT", name, self._about(options), body)
@@ -191,6 +191,21 @@ class LeanClient:
             except _ElsewhereError:
                 self._lean = False
         return await (await self.full()).put(name, body, options)
+
+    async def upload_part(self, name: str, upload: str, number: int, body: memoryview) -> Mapping[str, str]:
+        if self._lean and self._config.checksum is None:
+            query = f"partNumber={number}&uploadId={quote(upload, safe='-_.~')}"
+            try:
+                reply = await self._send("PUT", name, dict(self._write_headers), body, query)
+            except _ElsewhereError:
+                self._lean = False
+            else:
+                told = {"ETag": str(reply.headers.get("etag"))}
+                # Uploads that the SDK begins with its default checksums want them named at the end.
+                if self._quirks.default_checksums and CRC32 in reply.headers:
+                    told["ChecksumCRC32"] = reply.headers[CRC32]
+                return told
+        return await (await self.full()).upload_part(name, upload, number, body)
 
     def _about(self, options: WriteOptions) -> dict[str, str]:
         config = self._config
@@ -208,44 +223,50 @@ class LeanClient:
         }
 
     async def _send(
-        self, method: str, name: str, headers: dict[str, str], body: bytes | None = None
+        self,
+        method: str,
+        name: str,
+        headers: dict[str, str],
+        body: Buffer | None = None,
+        query: str = "",
     ) -> Reply:
         path = self._path + quoted_name(name)
         digest = EMPTY_SHA256
         if body is not None:
-            digest, md5 = (
-                _digests(body) if len(body) < HASHED_IN_THREAD else await asyncio.to_thread(_digests, body)
-            )
-            if not self._quirks.default_checksums:
-                headers["content-md5"] = md5
+            digests = functools.partial(self._digests.of, body, part=bool(query))
+            digest, told = digests() if len(body) < LARGE else await asyncio.to_thread(digests)
+            headers |= told
         headers["host"] = self._host
         if not self._keys.anonymous:
             key = await self._keys.current()
             if key is None:
                 raise NoCredentialsError
-            headers |= self._signer.sign(key, method, path, headers, digest)
-        data: Any = body if body is None or len(body) < STREAMED else io.BytesIO(body)
+            headers |= self._signer.sign(key, method, path, headers, digest, query)
+        data: Any = body
+        if body is not None and len(body) >= LARGE:
+            headers["content-length"] = str(len(body))
+            data = _in_pieces(body)
+        url = self._base + path + ("?" + query if query else "")
         async with self._session.request(
-            method,
-            URL(self._base + path, encoded=True),
-            headers=headers,
-            data=data,
-            allow_redirects=False,
+            method, URL(url, encoded=True), headers=headers, data=data, allow_redirects=False
         ) as response:
             answer = await response.read()
-            told = {name.lower(): value for name, value in response.headers.items()}
+            answered = {name.lower(): value for name, value in response.headers.items()}
             if response.status >= 300:
-                raise _refusal(response.status, told, answer)
-            return Reply(told, answer)
+                raise _refusal(response.status, answered, answer)
+            if body is not None:
+                self._digests.learn(headers, answered)
+            return Reply(answered, answer)
+
+
+async def _in_pieces(body: Buffer) -> AsyncIterator[memoryview]:
+    """A body as aiohttp sends it without a copy, and without keeping the event loop for long."""
+    for piece in pieces([body], PIECE):
+        yield piece
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
-
-
-def _digests(body: bytes) -> tuple[str, str]:
-    """What the signature covers, and the value of Content-MD5."""
-    return hashlib.sha256(body).hexdigest(), content_md5(body)
 
 
 def _refusal(status: int, headers: Mapping[str, str], answer: bytes) -> Exception:

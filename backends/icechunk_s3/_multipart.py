@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from attrs import evolve
 
+from icechunk_core.contract import Buffer
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError
-from icechunk_s3._client import Client, WriteOptions
+from icechunk_s3._client import Client, ObjectClient, WriteOptions
 from icechunk_s3._requests import Requests
 
 __all__ = ["combined_etag", "part_size_for", "upload"]
@@ -37,7 +38,7 @@ def combined_etag(parts: Sequence[Mapping[str, str]]) -> str | None:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
-async def upload(requests: Requests, name: str, key: str, body: bytes, options: WriteOptions) -> str:
+async def upload(requests: Requests, name: str, key: str, body: Buffer, options: WriteOptions) -> str:
     """Upload an object; its ETag. The condition is checked when the parts are put together.
 
     Raises
@@ -67,18 +68,18 @@ async def upload(requests: Requests, name: str, key: str, body: bytes, options: 
 
 
 async def _upload_parts(
-    requests: Requests, name: str, key: str, body: bytes, identifier: str
+    requests: Requests, name: str, key: str, body: Buffer, identifier: str
 ) -> list[Mapping[str, str]]:
     size = part_size_for(len(body), requests.config.multipart_part_size)
     view = memoryview(body)
     slots = asyncio.Semaphore(requests.config.concurrent_parts)
 
     async def send(number: int, part: memoryview) -> Mapping[str, str]:
-        async def request(client: Client) -> Mapping[str, str]:
+        async def request(client: ObjectClient) -> Mapping[str, str]:
             return await client.upload_part(name, identifier, number, part)
 
         async with slots:
-            return await requests.run_full(request, key, size=len(part))
+            return await requests.run(request, key, size=len(part))
 
     try:
         async with asyncio.TaskGroup() as group:

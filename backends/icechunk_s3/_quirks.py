@@ -30,6 +30,8 @@ class Quirks:
         folder, where every order by name is the same.
     default_checksums
         The SDK's default checksums are understood.
+    checksum_headers
+        ``x-amz-checksum-crc32`` may be sent, as a header that a server may not know.
     batch_delete
         Many objects can be deleted with one request.
     refused
@@ -45,6 +47,7 @@ class Quirks:
     conditional_multipart: bool = True
     flat_listing: bool = True
     default_checksums: bool = False
+    checksum_headers: bool = True
     batch_delete: bool = True
     refused: str = ""
     key_space: KeySpace = KeySpace.FLAT
@@ -62,11 +65,11 @@ PROFILES: Mapping[str, Quirks] = {
         Quirks("tigris"),
         Quirks("minio"),
         # Measured with radosgw 16: If-Match in quotes never matches; completing an upload ignores conditions.
-        Quirks("ceph", quoted_etag=False, conditional_multipart=False),
+        Quirks("ceph", quoted_etag=False, conditional_multipart=False, checksum_headers=False),
         # Sorts per path segment ('a/b' before 'a!'); a backslash becomes a slash.
         evolve(_GENERIC, name="seaweedfs"),
         # Its S3 protocol has no conditional writes (they need x-goog-if-generation-match).
-        Quirks("gcs", create=False, update=False, batch_delete=False),
+        Quirks("gcs", create=False, update=False, batch_delete=False, checksum_headers=False),
     )
 }
 

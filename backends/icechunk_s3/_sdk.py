@@ -15,6 +15,7 @@ from aiobotocore.session import AioSession
 from botocore import UNSIGNED
 from botocore.credentials import ReadOnlyCredentials
 
+from icechunk_core.contract import Buffer
 from icechunk_s3._client import Listed, Page, Reply, WriteOptions, content_md5, etag_of, extra_headers
 from icechunk_s3._config import S3Config
 from icechunk_s3._credentials import CredentialSource
@@ -164,7 +165,7 @@ class SdkClient:
 
     # --- writing
 
-    async def put(self, name: str, body: bytes, options: WriteOptions) -> str:
+    async def put(self, name: str, body: Buffer, options: WriteOptions) -> str:
         answer = await self._client.put_object(
             Bucket=self._bucket,
             Key=name,
@@ -199,8 +200,10 @@ class SdkClient:
         return etag_of(answer.get("CopyObjectResult", {}).get("ETag"))
 
     async def create_upload(self, name: str, options: WriteOptions) -> str:
+        # Named where the SDK would choose one: parts are also sent without it.
+        default = {"ChecksumAlgorithm": "CRC32"} if self._quirks.default_checksums else {}
         answer = await self._client.create_multipart_upload(
-            Bucket=self._bucket, Key=name, **self._about(options), **self._checksum()
+            Bucket=self._bucket, Key=name, **self._about(options), **{**default, **self._checksum()}
         )
         return str(answer["UploadId"])
 
@@ -246,7 +249,7 @@ class SdkClient:
             SSEKMSKeyId=config.kms_key_id,
         )
 
-    def _checksum(self, body: bytes | memoryview | None = None) -> dict[str, Any]:
+    def _checksum(self, body: Buffer | None = None) -> dict[str, Any]:
         """What lets the server notice a damaged or cut body."""
         if self._config.checksum is not None:
             return {"ChecksumAlgorithm": self._config.checksum}
@@ -255,7 +258,7 @@ class SdkClient:
         return {"ContentMD5": content_md5(body)}
 
 
-def _stream(body: bytes | memoryview) -> bytes | io.BytesIO:
+def _stream(body: Buffer) -> bytes | io.BytesIO:
     """A body as aiohttp wants it: large ones as a stream."""
     return bytes(body) if len(body) < STREAMED else io.BytesIO(body)
 

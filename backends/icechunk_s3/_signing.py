@@ -49,6 +49,7 @@ class Signer:
         path: str,
         headers: Mapping[str, str],
         body_sha256: str,
+        query: str = "",
     ) -> dict[str, str]:
         """The headers that make a request a signed one.
 
@@ -58,6 +59,8 @@ class Signer:
             Quoted, without a query.
         headers
             All that are to be signed, names in lower case, ``host`` among them.
+        query
+            Quoted, its parameters in the order of their names.
         """
         now = datetime_from_us(self._clock.now_us()).strftime("%Y%m%dT%H%M%SZ")
         added = {"x-amz-content-sha256": body_sha256, "x-amz-date": now}
@@ -66,7 +69,7 @@ class Signer:
         signed = sorted({**headers, **added}.items())
         names = ";".join([name for name, _ in signed])
         lines = "\n".join([f"{name}:{' '.join(value.split())}" for name, value in signed])
-        canonical = f"{method}\n{path}\n\n{lines}\n\n{names}\n{body_sha256}"
+        canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{names}\n{body_sha256}"
         scope = f"{now[:8]}/{self._region}/s3/aws4_request"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         to_sign = f"{ALGORITHM}\n{now}\n{scope}\n{digest}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from icechunk_core.contract import Buffer, Condition, IfAbsent, IfVersion, Version, joined
+from icechunk_core.contract import Buffer, Condition, IfAbsent, IfVersion, Version, as_one
 from icechunk_core.contract.errors import AlreadyExists, NotFound, VersionMismatch
 from icechunk_s3._client import ObjectClient, WriteOptions
 from icechunk_s3._conditions import with_condition
@@ -28,7 +28,7 @@ async def write(
     options = WriteOptions(metadata=metadata or {}, content_type=content_type, storage_class=storage_class)
     options = with_condition(options, condition, requests.quirks, key)
     conditional = options.if_absent or options.if_match is not None
-    body = joined(data)
+    body = as_one(data)
     in_parts = len(body) > requests.config.multipart_threshold
     if conditional and not requests.quirks.conditional_multipart:
         in_parts = False

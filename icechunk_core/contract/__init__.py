@@ -29,7 +29,9 @@ from icechunk_core.contract.types import (
     Range,
     Suffix,
     Version,
+    as_one,
     joined,
+    pieces,
     resolve_range,
 )
 
@@ -58,10 +60,12 @@ __all__ = [
     "Suffix",
     "Version",
     "WrapperSpec",
+    "as_one",
     "hookimpl",
     "hookspec",
     "joined",
     "note_retry",
     "open_backend",
+    "pieces",
     "resolve_range",
 ]

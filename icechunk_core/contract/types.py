@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -29,7 +29,9 @@ __all__ = [
     "Range",
     "Suffix",
     "Version",
+    "as_one",
     "joined",
+    "pieces",
     "resolve_range",
 ]
 
@@ -47,6 +49,35 @@ def joined(buffers: Sequence[Buffer]) -> bytes:
         only = buffers[0]
         return only if isinstance(only, bytes) else bytes(only)
     return b"".join(buffers)
+
+
+def as_one(buffers: Sequence[Buffer]) -> Buffer:
+    """The buffers of one ``put`` as one whose length is its bytes, viewed where there is only one.
+
+    >>> as_one([b"ab", b"cd"]), len(as_one([memoryview(b"abcdefgh").cast("I")]))
+    (b'abcd', 8)
+    """
+    if len(buffers) == 1:
+        only = buffers[0]
+        if isinstance(only, bytes | bytearray):
+            return only
+        if only.c_contiguous:
+            return only.cast("B")
+    return joined(buffers)
+
+
+def pieces(buffers: Sequence[Buffer], size: int) -> Iterator[memoryview]:
+    """The bytes of buffers in order, in views of at most ``size`` bytes; nothing is copied.
+
+    What sends a large body in pieces shares the connection and the event loop with others.
+
+    >>> [bytes(piece) for piece in pieces([b"abc", b"d"], 2)]
+    [b'ab', b'c', b'd']
+    """
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        for start in range(0, len(view), size):
+            yield view[start : start + size]
 
 
 # --- byte ranges -------------------------------------------------------------

@@ -16,6 +16,7 @@ from icechunk_core.contract import (
     Range,
     Suffix,
     Version,
+    joined,
 )
 from icechunk_core.contract.errors import InvalidKey, InvalidRange, Unavailable, VersionMismatch
 from icechunk_gcs._replies import (
@@ -132,7 +133,7 @@ def test_an_upload_is_one_request() -> None:
     assert query["ifGenerationMatch"] == ["0"]
     assert (query["kmsKeyName"], query["predefinedAcl"]) == (["projects/p/k"], ["private"])
     assert request.headers["content-type"] == 'multipart/related; boundary="BB"'
-    head, _, rest = (request.body or b"").partition(b"\r\n--BB\r\n")
+    head, _, rest = joined(request.body).partition(b"\r\n--BB\r\n")
     assert json.loads(head.partition(b"\r\n\r\n")[2]) == {
         "name": NAME,
         "contentType": "text/plain",

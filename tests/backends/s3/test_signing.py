@@ -43,14 +43,15 @@ names = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, ma
     headers=st.dictionaries(header_names, header_values, max_size=4),
     token=st.none() | st.just("a/session+token=="),
     method=st.sampled_from(["GET", "PUT", "HEAD"]),
+    query=st.sampled_from(["", "partNumber=7&uploadId=a%2Fb-c_%3D"]),
 )
 @settings(max_examples=60)
 def test_same_signature_as_the_sdk(
-    name: str, headers: dict[str, str], token: str | None, method: str
+    name: str, headers: dict[str, str], token: str | None, method: str, query: str
 ) -> None:
     """For any name and headers, all that is added is what the SDK's signer adds."""
     path = "/bucket/" + quoted_name(name)
-    request = AWSRequest(method, f"http://127.0.0.1:9000{path}", headers=dict(headers))
+    request = AWSRequest(method, f"http://127.0.0.1:9000{path}?{query}", headers=dict(headers))
     with mock.patch("botocore.auth.get_current_datetime", return_value=NOW.replace(tzinfo=None)):
         S3SigV4Auth(ReadOnlyCredentials("AKID", "secret", token), "s3", "eu-west-1").add_auth(request)
     signer = Signer("eu-west-1", FixedClock())
@@ -60,6 +61,7 @@ def test_same_signature_as_the_sdk(
         path,
         {**headers, "host": "127.0.0.1:9000"},
         EMPTY_SHA256,
+        query,
     )
     expected = {key.lower(): value for key, value in request.headers.items() if key.lower() not in headers}
     assert added == expected
