@@ -76,3 +76,25 @@ def test_the_version_is_the_same_everywhere() -> None:
 
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert icechunk_core.__version__ == declared
+
+
+def test_every_layer_is_explained() -> None:
+    """The page about the architecture has each layer of the import contract, in the same order."""
+    import configparser
+
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter", encoding="utf-8")
+    layers = re.findall(r"\b[a-z]\w*", contracts["importlinter:contract:layers"]["layers"])
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## Layers")[2].partition("\n## ")[0]
+    rows = [
+        re.findall(r"`(\w+)`", row.split("|")[1]) for row in section.splitlines() if row.startswith("| `")
+    ]
+    named = [name for row in rows for name in row]
+    assert set(layers) <= set(named), "a layer of .importlinter is not in docs/explanation/architecture.md"
+    assert set(named) <= set(layers), (
+        "docs/explanation/architecture.md has a layer that is not in .importlinter"
+    )
+    places = {name: layers.index(name) for name in named}
+    tops = [min(places[name] for name in row) for row in rows]
+    assert tops == sorted(tops), "the layers of docs/explanation/architecture.md are in another order"
