@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IcechunkBackend"]
 
-_SUFFIX = ".icechunk"
-
 
 class IcechunkBackend(BackendEntrypoint):
     """Opens a version of a repository as xarray's engine ``zarr`` opens that version's store.
@@ -33,8 +31,8 @@ class IcechunkBackend(BackendEntrypoint):
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether no engine needs to be named.
 
-        True for a store, session or repository of this package, for names that end with ``.icechunk``, and
-        for local directories that hold a repository. Nothing is asked of any server.
+        True for a store, session or repository of this package, and for a local directory that holds a
+        repository. For URLs, of which other engines claim all, the engine has to be named.
         """
         from icechunk_core.repository import Repository
         from icechunk_core.session import Session
@@ -45,7 +43,7 @@ class IcechunkBackend(BackendEntrypoint):
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False
         name = os.fspath(filename_or_obj)
-        return name.rstrip("/").endswith(_SUFFIX) or ("://" not in name and _holds_repository(Path(name)))
+        return "://" not in name and _holds_repository(Path(name))
 
     def open_dataset(
         self,

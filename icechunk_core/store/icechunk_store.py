@@ -25,6 +25,7 @@ from icechunk_core.errors import (
     ReadOnlyError,
     SessionStateError,
 )
+from icechunk_core.ids import SystemIds
 from icechunk_core.store import listing
 from icechunk_core.store.byte_ranges import KeyRange, as_request, reads_nothing, slice_value, to_byte_range
 from icechunk_core.store.chunk_iteration import ChunkIteration
@@ -135,6 +136,15 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
     def __reduce__(self) -> tuple[Callable[..., IcechunkStore], tuple[Any, ...]]:
         read_only = self._control.read_only_after_pickling(self._session, read_only=self._read_only)
         return _unpickle, (type(self), self._session, read_only, self._control, self._is_open)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """What dask names arrays of this store by: the snapshot, or nothing lasting while it can change.
+
+        So the arrays of two versions differ in name, those of one version agree, in all processes.
+        """
+        session = self.session
+        shown = session.snapshot_id if session.read_only else SystemIds().object_id().hex()
+        return type(self).__name__, shown
 
     # --- capabilities
 

@@ -25,7 +25,12 @@ ENGINE_UNDER_TEST = {
 }
 KNOW_ZARR = {
     "distributed",
+    "_kerchunk_arrays",
+    "_virtual_arrays",
     "_xarray_writer",
+    "_zarr2_metadata",
+    "kerchunk",
+    "virtualizarr",
     "store",
     "session",
     "repository",
