@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from icechunk_core.assets.manager import AssetManager
 from icechunk_core.contract import Storage
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update, UpdateKind
 from icechunk_core.format.snapshot import Snapshot
 
-__all__ = ["Decide", "History", "OnSynced"]
+__all__ = ["Decide", "History", "OnSynced", "WriteFiles"]
 
 OnSynced = Callable[[list[str]], None]
+WriteFiles = Callable[[], Coroutine[Any, Any, list[str]]]
+"""Writes files and gives their keys, or those of all files that are not durable yet."""
 Decide = Callable[[RepoInfo], tuple[RepoInfo, UpdateKind]]
 """Makes the new content, and the entry for the log, of the content just read; or raises why not."""
 
@@ -51,6 +53,16 @@ class History(ABC):
     async def branch(self, name: str) -> bytes:
         """Where a branch points; `RefNotFoundError` if there is none."""
 
+    async def writable_branch(self, name: str) -> bytes:
+        """As `branch`, after `check_writable`; both with one look where one shows them."""
+        await self.check_writable()
+        return await self.branch(name)
+
+    async def branch_ancestry(self, name: str) -> AsyncIterator[SnapshotInfo]:
+        """The `ancestry` of where a branch points, with one look where one shows both."""
+        async for info in self.ancestry(await self.branch(name)):
+            yield info
+
     @abstractmethod
     async def tag(self, name: str) -> bytes:
         """Where a tag points; `RefNotFoundError` if there is none or it was deleted."""
@@ -76,9 +88,11 @@ class History(ABC):
 
     @abstractmethod
     async def publish_commit(
-        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+        self, branch: str, base_id: bytes, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced
     ) -> None:
-        """Move ``branch`` from ``base_id`` to ``new``, after making ``keys`` durable.
+        """Move ``branch`` from ``base_id`` to ``new``, after ``write`` has written its files.
+
+        They are written beside what else can be done before the branch moves, and made durable before.
 
         Raises
         ------
@@ -88,12 +102,12 @@ class History(ABC):
 
     @abstractmethod
     async def publish_amend(
-        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+        self, branch: str, base_id: bytes, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced
     ) -> None:
         """Replace the tip ``base_id`` by ``new``."""
 
     @abstractmethod
-    async def publish_detached(self, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced) -> None:
+    async def publish_detached(self, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced) -> None:
         """Record a snapshot that no ref points to."""
 
     # --- refs

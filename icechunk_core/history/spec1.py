@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from icechunk_core.assets.conditional import conditional_put
 from icechunk_core.assets.manager import AssetManager
@@ -25,7 +25,7 @@ from icechunk_core.format import base32, layout
 from icechunk_core.format.refs_v1 import decode_ref, encode_ref
 from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update
 from icechunk_core.format.snapshot import Snapshot
-from icechunk_core.history.interface import Decide, History, OnSynced
+from icechunk_core.history.interface import Decide, History, OnSynced, WriteFiles
 from icechunk_core.ids import IdSource
 from icechunk_core.transaction.repo_updates import snapshot_info
 
@@ -141,10 +141,9 @@ class RefFilesHistory(History):
     # --- commits
 
     async def publish_commit(
-        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+        self, branch: str, base_id: bytes, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced
     ) -> None:
-        await self._storage.sync(list(keys))
-        on_synced(list(keys))
+        await self._write_durably(write, on_synced)
         try:
             tip, version = await self._branch_state(branch)
         except RefNotFoundError as error:
@@ -170,13 +169,17 @@ class RefFilesHistory(History):
         return False
 
     async def publish_amend(
-        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+        self, branch: str, base_id: bytes, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced
     ) -> None:
         raise _needs_spec_2("amend needs spec 2; commit instead, or migrate the repository")
 
-    async def publish_detached(self, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced) -> None:
-        await self._storage.sync(list(keys))
-        on_synced(list(keys))
+    async def publish_detached(self, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced) -> None:
+        await self._write_durably(write, on_synced)
+
+    async def _write_durably(self, write: WriteFiles, on_synced: OnSynced) -> None:
+        keys = await write()
+        await self._storage.sync(keys)
+        on_synced(keys)
 
     # --- refs
 

@@ -8,7 +8,7 @@ starts over with what is there now.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 
 from attrs import define, evolve, field, frozen
 
@@ -17,7 +17,7 @@ from icechunk_core.assets.manager import AssetManager
 from icechunk_core.assets.settings import backoff_seconds
 from icechunk_core.clock import Clock
 from icechunk_core.contract import ALWAYS, IfVersion, Version
-from icechunk_core.drive import pause
+from icechunk_core.drive import gather, pause
 from icechunk_core.errors import (
     ConflictError,
     Corrupt,
@@ -41,7 +41,7 @@ from icechunk_core.format.repo_info import (
     encode_and_keep,
 )
 from icechunk_core.format.snapshot import Snapshot
-from icechunk_core.history.interface import Decide, History, OnSynced
+from icechunk_core.history.interface import Decide, History, OnSynced, WriteFiles
 from icechunk_core.ids import IdSource
 from icechunk_core.transaction import history as walk
 from icechunk_core.transaction import repo_updates
@@ -119,6 +119,16 @@ class RepoObjectHistory(History):
     async def branch(self, name: str) -> bytes:
         return walk.branch_tip(await self.info(), name)
 
+    async def writable_branch(self, name: str) -> bytes:
+        info = await self.info()
+        repo_updates.require_online(info)
+        return walk.branch_tip(info, name)
+
+    async def branch_ancestry(self, name: str) -> AsyncIterator[SnapshotInfo]:
+        info = await self.info()
+        for item in walk.ancestry(info.snapshots, walk.branch_tip(info, name)):
+            yield item
+
     async def tag(self, name: str) -> bytes:
         return walk.tag_target(await self.info(), name)
 
@@ -181,43 +191,49 @@ class RepoObjectHistory(History):
     # --- commits
 
     async def publish_commit(
-        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+        self, branch: str, base_id: bytes, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced
     ) -> None:
         def decide(info: RepoInfo) -> tuple[RepoInfo, UpdateKind]:
             return repo_updates.publish_commit(info, branch, base_id, new)
 
-        await self._publish(branch, new, decide, keys, on_synced)
+        await self._publish(branch, new, decide, write, on_synced)
 
     async def publish_amend(
-        self, branch: str, base_id: bytes, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced
+        self, branch: str, base_id: bytes, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced
     ) -> None:
         def decide(info: RepoInfo) -> tuple[RepoInfo, UpdateKind]:
             return repo_updates.publish_amend(info, branch, base_id, new)
 
-        await self._publish(branch, new, decide, keys, on_synced)
+        await self._publish(branch, new, decide, write, on_synced)
 
-    async def publish_detached(self, new: SnapshotInfo, keys: Sequence[str], on_synced: OnSynced) -> None:
+    async def publish_detached(self, new: SnapshotInfo, write: WriteFiles, on_synced: OnSynced) -> None:
         def decide(info: RepoInfo) -> tuple[RepoInfo, UpdateKind]:
             return repo_updates.publish_detached(info, new)
 
-        await self._publish(None, new, decide, keys, on_synced)
+        await self._publish(None, new, decide, write, on_synced)
 
     async def _publish(
         self,
         branch: str | None,
         new: SnapshotInfo,
         decide: Decide,
-        keys: Sequence[str],
+        write: WriteFiles,
         on_synced: OnSynced,
     ) -> None:
+        seen: list[RepoInfo] = []
+
+        def remembering(info: RepoInfo) -> tuple[RepoInfo, UpdateKind]:
+            seen[:] = [info]
+            return decide(info)
+
         try:
-            await self.update(decide, keys=keys, on_synced=on_synced)
+            await self.update(remembering, write=write, on_synced=on_synced)
         except OutcomeUnknown as error:
             error.snapshot_id = base32.encode(new.id)
             raise
         except ConflictError:
             # Somebody may have committed on top of a commit of ours whose answer got lost.
-            if branch is not None and walk.own_commit_status(await self.info(), branch, new.id):
+            if branch is not None and any(walk.own_commit_status(info, branch, new.id) for info in seen):
                 return
             raise
 
@@ -244,9 +260,16 @@ class RepoObjectHistory(History):
     # --- the compare-and-swap loop (FORMAT.md, 13.2)
 
     async def update(
-        self, decide: Decide, *, keys: Sequence[str] = (), on_synced: OnSynced = lambda keys: None
+        self, decide: Decide, *, write: WriteFiles | None = None, on_synced: OnSynced = lambda keys: None
     ) -> RepoInfo:
         """Replace the repo object by what ``decide`` makes of the current one.
+
+        Parameters
+        ----------
+        write
+            Writes what the new content refers to. That happens once, beside the first look at the repo
+            object and its backup where the storage can do several things at once, and all of it is durable
+            before the repo object is replaced.
 
         Raises
         ------
@@ -256,38 +279,62 @@ class RepoObjectHistory(History):
             If the storage did not say whether the last try landed.
         """
         retry = self._settings.retry
-        unsynced = list(keys)
+        may_suspend = self._storage.may_suspend
         tries = _Tries()
         for failures in range(retry.max_tries):
             if failures:
                 wait = backoff_seconds(retry, failures, self._ids.uniform())
-                await pause(wait, self._clock, may_suspend=self._storage.may_suspend)
-            state = await self.fetch()
-            if tries.landed(state.info):
-                return state.info
-            decided, kind = decide(state.info)
-            now = self._clock.now_us()
-            backup = layout.backup_name("repo", now, self._ids.object_id())
-            new = record_update(decided, kind, now, backup, self._settings.updates_per_page)
-            data, new = encode_and_keep(new, level=self._settings.repo_compression_level)
-            await self._back_up(state, backup, unsynced, on_synced)
-            unsynced = []
-            tries.since_us = tries.since_us or now
-            tries.backups.add(backup)
-            if await self._replace(state, new, data, tries):
-                return new
+                await pause(wait, self._clock, may_suspend=may_suspend)
+            unsynced: list[str] = []
+            if write is None:
+                plan = await self._prepare(decide, tries)
+            else:
+                plan, unsynced = await self._prepare_beside(write, decide, tries)
+            if plan.data is None:
+                return plan.new
+            await self._storage.sync([*unsynced, plan.backup_key])
+            if write is not None:
+                on_synced(unsynced)
+                write = None
+            if await self._replace(plan.old, plan.new, plan.data, tries):
+                return plan.new
             _log.debug("another writer updated the repository first; try %d", failures + 2)
         raise ConflictError(
             f"the repository was updated by others {retry.max_tries} times in a row; try again later",
             kind=ErrorKind.UPDATE_ATTEMPTS_EXHAUSTED,
         )
 
-    async def _back_up(self, state: RepoState, backup: str, unsynced: list[str], on_synced: OnSynced) -> None:
+    async def _prepare_beside(
+        self, write: WriteFiles, decide: Decide, tries: _Tries
+    ) -> tuple[_Plan, list[str]]:
+        """`_prepare` while files are written; in direct mode after that, so that the look is a late one."""
+        keys: list[str] = []
+        plans: list[_Plan] = []
+
+        async def files() -> None:
+            keys.extend(await write())
+
+        async def plan() -> None:
+            plans.append(await self._prepare(decide, tries))
+
+        await gather([files, plan], may_suspend=self._storage.may_suspend)
+        return plans[0], keys
+
+    async def _prepare(self, decide: Decide, tries: _Tries) -> _Plan:
+        """Look at the repo object, decide, and back it up; nobody else sees anything of it."""
+        state = await self.fetch()
+        if tries.landed(state.info):
+            return _Plan(state, state.info)
+        decided, kind = decide(state.info)
+        now = self._clock.now_us()
+        backup = layout.backup_name("repo", now, self._ids.object_id())
+        new = record_update(decided, kind, now, backup, self._settings.updates_per_page)
+        data, new = encode_and_keep(new, level=self._settings.repo_compression_level)
         key = layout.OVERWRITTEN_PREFIX + backup
         await self._storage.put_hook(key, [state.data], ALWAYS, None, None, self._settings.storage_class)
-        await self._storage.sync([*unsynced, key])
-        if unsynced:
-            on_synced(unsynced)
+        tries.since_us = tries.since_us or now
+        tries.backups.add(backup)
+        return _Plan(state, new, data, key)
 
     async def _replace(self, state: RepoState, new: RepoInfo, data: bytes, tries: _Tries) -> bool:
         """Swap the repo object; false if the race was lost.
@@ -323,6 +370,16 @@ class RepoObjectHistory(History):
             if current.version != state.version:
                 return tries.landed(current.info)
         raise unknown
+
+
+@frozen
+class _Plan:
+    """A replacement of the repo object, whose backup is written; without data, one that has landed before."""
+
+    old: RepoState
+    new: RepoInfo
+    data: bytes | None = None
+    backup_key: str = ""
 
 
 @define

@@ -57,9 +57,9 @@ class SessionsPart(RearrangePart):
             If the repository's status or its storage forbids writing.
         """
         context = self._context
-        await context.history.check_writable()
+        tip = await context.history.writable_branch(ref_name(branch))
         queries.check_storage_writable(context.storage)
-        snapshot = await context.assets.snapshot(await context.history.branch(ref_name(branch)))
+        snapshot = await context.assets.snapshot(tip)
         start_preloading(context, snapshot)
         return Session(
             SessionState(

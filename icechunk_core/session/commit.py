@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -24,6 +25,7 @@ from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.manifest import Manifest
 from icechunk_core.format.snapshot import ManifestFileInfo, ManifestRef, Snapshot
 from icechunk_core.format.transaction_log import TransactionLog, empty_log, merge_logs
+from icechunk_core.history.interface import WriteFiles
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.moves import require_moves_enabled
 from icechunk_core.session.rebase import rebase
@@ -33,11 +35,12 @@ from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits, pl
 from icechunk_core.transaction.snapshot_builder import build_snapshot, next_timestamp
 from icechunk_core.transaction.solvers import ConflictSolver
 
-__all__ = ["CommitKind", "commit", "write_unpublished"]
+__all__ = ["CommitKind", "PreparedArray", "commit", "plan_arrays", "write_unpublished"]
 
 _logger = logging.getLogger(__name__)
 
 _MAX_DRIFT_US = 600 * 1_000_000
+_AT_ONCE = 16  # arrays, and manifests of each
 
 
 class CommitKind(Enum):
@@ -87,7 +90,6 @@ async def commit(
     """
     _check(state, kind, allow_empty)
     with state.committing():
-        await state.context.history.check_writable()
         if state.mode is SessionMode.REARRANGE:
             verb = "flush" if kind is CommitKind.FLUSH else "commit"
             await require_moves_enabled(state.context, f"{verb} a rearrange session")
@@ -131,7 +133,7 @@ async def _landed(state: SessionState) -> Snapshot | None:
     if not state.in_doubt or state.branch is None:
         return None
     history = state.context.history
-    async for info in history.ancestry(await history.branch(state.branch)):
+    async for info in history.branch_ancestry(state.branch):
         for snapshot in state.in_doubt:
             if snapshot.id == info.id:
                 return snapshot
@@ -198,10 +200,15 @@ async def _wait_after_conflict(state: SessionState, attempts: int) -> None:
 
 
 async def _publish(state: SessionState, message: str, metadata: dict[str, Any], kind: CommitKind) -> Snapshot:
-    snapshot, keys = await _write(state, message, metadata, kind)
-    await _check_drift(state, snapshot)
+    prepared = await _write_contents(state, state.context.history.check_writable)
+    snapshot = _snapshot(state, prepared, message, metadata)
+
+    async def write() -> list[str]:
+        keys = await _write_snapshot(state, snapshot, kind)
+        return [*state.sink.unsynced(), *(key for array in prepared for key in array.keys), *keys]
+
     try:
-        await _publish_in_history(state, snapshot, kind, [*state.sink.unsynced(), *keys])
+        await _publish_in_history(state, snapshot, kind, write)
     except OutcomeUnknown as error:
         _logger.warning(
             "it is unknown whether the %s of snapshot %s landed: %s",
@@ -219,23 +226,31 @@ async def write_unpublished(state: SessionState, message: str) -> Snapshot:
     """The session's changes as a snapshot that no history knows, for forks to start from; written once."""
     with state.committing():
         if state.fork_base is None:
-            state.fork_base, _ = await _write(state, message, {}, CommitKind.FLUSH)
+            snapshot = _snapshot(state, await _write_contents(state), message, {})
+            await _write_snapshot(state, snapshot, CommitKind.FLUSH)
+            state.fork_base = snapshot
         return state.fork_base
 
 
-async def _write(
-    state: SessionState, message: str, metadata: dict[str, Any], kind: CommitKind
-) -> tuple[Snapshot, list[str]]:
-    """Write all files of a snapshot; gives it and the keys of what was written besides chunks."""
-    context, base = state.context, state.base
+async def _write_contents(
+    state: SessionState, *checks: Callable[[], Coroutine[Any, Any, None]]
+) -> list[PreparedArray]:
+    """Write chunks and manifests, beside checks that may refuse it, and come first in direct mode."""
     # Side by side: nobody sees the manifests before the snapshot is published.
-    first: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+    jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+        *checks,
         state.sink.flush,
         lambda: _write_manifests(state),
     ]
-    prepared: list[PreparedArray]
-    _, prepared = await gather(first, may_suspend=state.may_suspend)
-    snapshot = build_snapshot(
+    prepared: list[PreparedArray] = (await gather(jobs, may_suspend=state.may_suspend))[-1]
+    return prepared
+
+
+def _snapshot(
+    state: SessionState, prepared: Sequence[PreparedArray], message: str, metadata: dict[str, Any]
+) -> Snapshot:
+    context, base = state.context, state.base
+    return build_snapshot(
         base,
         state.changes,
         {array.plan.node_id: array.manifests for array in prepared},
@@ -246,30 +261,38 @@ async def _write(
         message=message,
         metadata=metadata,
     )
-    log = await _transaction_log(state, snapshot.id, kind)
-    assets = context.assets
-    keys = await gather(
-        [lambda: assets.write_snapshot(snapshot), lambda: assets.write_transaction_log(log)],
-        may_suspend=state.may_suspend,
-    )
-    return snapshot, [*(key for array in prepared for key in array.keys), *keys]
+
+
+async def _write_snapshot(state: SessionState, snapshot: Snapshot, kind: CommitKind) -> list[str]:
+    """Write a snapshot and its log; gives their keys."""
+    assets = state.context.assets
+
+    async def itself() -> str:
+        key = await assets.write_snapshot(snapshot)
+        await _check_drift(state, snapshot)
+        return key
+
+    async def log() -> str:
+        return await assets.write_transaction_log(await _transaction_log(state, snapshot.id, kind))
+
+    return await gather([log, itself], may_suspend=state.may_suspend)  # whether it may be amended, first
 
 
 async def _publish_in_history(
-    state: SessionState, snapshot: Snapshot, kind: CommitKind, keys: Sequence[str]
+    state: SessionState, snapshot: Snapshot, kind: CommitKind, write: WriteFiles
 ) -> None:
     history, base = state.context.history, state.base
     on_synced = state.sink.synced
     if kind is CommitKind.FLUSH:
-        await history.publish_detached(history.info_of(snapshot, base.id), keys, on_synced)
+        await history.publish_detached(history.info_of(snapshot, base.id), write, on_synced)
         return
     assert state.branch is not None
     if kind is CommitKind.COMMIT:
         info = history.info_of(snapshot, base.id)
-        await history.publish_commit(state.branch, base.id, info, keys, on_synced)
+        await history.publish_commit(state.branch, base.id, info, write, on_synced)
         return
     # Its parent is that of the replaced commit, which only the update itself can look up safely.
-    await history.publish_amend(state.branch, base.id, history.info_of(snapshot, None), keys, on_synced)
+    await history.publish_amend(state.branch, base.id, history.info_of(snapshot, None), write, on_synced)
 
 
 async def _transaction_log(state: SessionState, snapshot_id: bytes, kind: CommitKind) -> TransactionLog:
@@ -301,20 +324,24 @@ async def _check_drift(state: SessionState, snapshot: Snapshot) -> None:
 # --- manifests ---------------------------------------------------------------
 
 
-async def _write_manifests(state: SessionState) -> list[PreparedArray]:
-    """Write the manifests of every changed array, except those that an earlier try has written."""
+def plan_arrays(state: SessionState) -> list[ArrayPlan]:
+    """What becomes of the manifests of every array that the commit is about."""
 
     def refs_of(manifest_id: bytes) -> int:
         entry = state.base.manifest_file(manifest_id)
         return entry.num_chunk_refs if entry else 0
 
-    plans = plan_manifests(
+    return plan_manifests(
         state.changes,
         state.base.nodes,
         state.context.grid_of,
         rewrite=state.rewrite_manifests,
         refs_of=refs_of if state.context.splits_automatically else None,
     )
+
+
+async def _write_manifests(state: SessionState) -> list[PreparedArray]:
+    """Write the manifests of every changed array, except those that were prepared before."""
 
     async def prepare(plan: ArrayPlan) -> PreparedArray:
         done: PreparedArray | None = state.prepared.get(plan.node_id)
@@ -325,7 +352,7 @@ async def _write_manifests(state: SessionState) -> list[PreparedArray]:
         return result
 
     return await gather(
-        [lambda plan=plan: prepare(plan) for plan in plans],  # type: ignore[misc]
+        [lambda plan=plan: prepare(plan) for plan in plan_arrays(state)],  # type: ignore[misc]
         may_suspend=state.may_suspend,
         limit=16,
     )
@@ -333,19 +360,26 @@ async def _write_manifests(state: SessionState) -> list[PreparedArray]:
 
 async def _prepare_array(state: SessionState, plan: ArrayPlan) -> PreparedArray:
     context = state.context
-    old: dict[bytes, ChunkRefs] = {}
-    for manifest_id in plan.fetch:
+
+    async def fetched(manifest_id: bytes) -> ChunkRefs:
         entry = state.base.manifest_file(manifest_id)
         manifest = await context.assets.manifest(manifest_id, entry.size_bytes if entry else 0)
-        old[manifest_id] = manifest.arrays.get(plan.node_id) or ChunkRefs.empty(plan.ndim)
-    result = build_splits(plan, old)
-    manifests, files, keys = list(result.kept), [], []
-    for refs in result.new:
+        return manifest.arrays.get(plan.node_id) or ChunkRefs.empty(plan.ndim)
+
+    async def written(refs: ChunkRefs) -> tuple[ManifestRef, ManifestFileInfo, str]:
         if state.relocation is not None:
-            refs = state.relocation.applied(refs)  # noqa: PLW2901
+            refs = state.relocation.applied(refs)
         manifest = Manifest(context.ids.object_id(), {plan.node_id: refs})
         key, info = await context.assets.write_manifest(manifest)
-        manifests.append(ManifestRef(manifest.id, refs.extents()))
-        files.append(info)
-        keys.append(key)
-    return PreparedArray(plan, tuple(manifests), tuple(files), tuple(keys))
+        return ManifestRef(manifest.id, refs.extents()), info, key
+
+    suspends = state.may_suspend
+    old = await gather([partial(fetched, one) for one in plan.fetch], may_suspend=suspends, limit=_AT_ONCE)
+    result = build_splits(plan, dict(zip(plan.fetch, old, strict=True)))
+    new = await gather([partial(written, refs) for refs in result.new], may_suspend=suspends, limit=_AT_ONCE)
+    return PreparedArray(
+        plan,
+        (*result.kept, *(manifest for manifest, _, _ in new)),
+        tuple(file for _, file, _ in new),
+        tuple(key for _, _, key in new),
+    )

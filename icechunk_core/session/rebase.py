@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
+from icechunk_core.drive import gather
 from icechunk_core.errors import (
     ConflictError,
     ErrorKind,
@@ -23,6 +27,8 @@ from icechunk_core.transaction.solvers import ConflictSolver
 __all__ = ["rebase"]
 
 _logger = logging.getLogger(__name__)
+
+_COMMITS_AT_ONCE = 8
 
 
 async def rebase(state: SessionState, solver: ConflictSolver) -> None:
@@ -46,14 +52,10 @@ async def rebase(state: SessionState, solver: ConflictSolver) -> None:
     if not is_ancestor:
         _logger.info("the session's base is no longer in the history of branch %r", state.branch)
     old, base, changes = state.base, state.base, state.changes
-    for info in reversed(new_commits):
-        logs = [await _log(state, log_id, info, pruned=True) for log_id in info.pruned_ancestor_tx_logs]
-        logs.append(await _log(state, info.id, info, pruned=False))
-        snapshot: Snapshot = await state.context.assets.snapshot(info.id)
-        known = [log for log in logs if log is not None]
+    async for info, logs, snapshot in _contents(state, new_commits[::-1]):
         # Otherwise only the session's own base knows all nodes that it changed.
         nodes = base.nodes if is_ancestor else old.nodes
-        changes = rebase_over(changes, nodes, known, snapshot.nodes, solver, info.id)
+        changes = rebase_over(changes, nodes, logs, snapshot.nodes, solver, info.id)
         base = snapshot
         if is_ancestor:
             state.rebased(base, changes)
@@ -65,17 +67,15 @@ async def rebase(state: SessionState, solver: ConflictSolver) -> None:
 
 async def _new_commits(state: SessionState) -> tuple[list[SnapshotInfo], bool]:
     """Commits on the branch since the session's base, newest first; whether that is an ancestor."""
-    history = state.context.history
     assert state.branch is not None
+    found: list[SnapshotInfo] = []
     try:
-        tip = await history.branch(state.branch)
+        async for info in state.context.history.branch_ancestry(state.branch):
+            if info.id == state.base.id:
+                return found, True
+            found.append(info)
     except RefNotFoundError:
         return [], True  # the commit will say so
-    found: list[SnapshotInfo] = []
-    async for info in history.ancestry(tip):
-        if info.id == state.base.id:
-            return found, True
-        found.append(info)
     # In spec 1, and where that was migrated, the first snapshot has no log: it is not known what changed.
     if await state.context.assets.transaction_log(found[-1].id) is None:
         raise ConflictError(
@@ -85,6 +85,26 @@ async def _new_commits(state: SessionState) -> tuple[list[SnapshotInfo], bool]:
             kind=ErrorKind.BRANCH_UPDATE_CONFLICT,
         )
     return found, False
+
+
+async def _contents(
+    state: SessionState, commits: Sequence[SnapshotInfo]
+) -> AsyncIterator[tuple[SnapshotInfo, list[TransactionLog], Snapshot]]:
+    """Each commit with its logs and its snapshot; some are read at once, whatever the storage's delay."""
+    assets = state.context.assets
+
+    async def logs_of(info: SnapshotInfo) -> list[TransactionLog]:
+        wanted = [(log_id, True) for log_id in info.pruned_ancestor_tx_logs] + [(info.id, False)]
+        logs = [await _log(state, log_id, info, pruned=pruned) for log_id, pruned in wanted]
+        return [log for log in logs if log is not None]
+
+    for at in range(0, len(commits), _COMMITS_AT_ONCE):
+        some = commits[at : at + _COMMITS_AT_ONCE]
+        jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [partial(logs_of, info) for info in some]
+        jobs += [partial(assets.snapshot, info.id) for info in some]
+        read = await gather(jobs, may_suspend=state.may_suspend)
+        for info, logs, snapshot in zip(some, read[: len(some)], read[len(some) :], strict=True):
+            yield info, logs, snapshot
 
 
 async def _log(

@@ -62,7 +62,7 @@ def own_commit_status(info: RepoInfo, branch: str, snapshot_id: bytes) -> bool:
     Other writers may have committed on top of it already.
     """
     tip = info.branches.get(branch)
-    return tip is not None and is_ancestor(info.snapshots, snapshot_id, tip)
+    return tip is not None and snapshot_id in info.snapshots and is_ancestor(info.snapshots, snapshot_id, tip)
 
 
 def branch_tip(info: RepoInfo, branch: str) -> bytes:
