@@ -8,6 +8,7 @@ import importlib.util
 import io
 import re
 import sys
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def run_page(page: Path) -> int:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     examples = examples_of(page)
     for example in examples:
-        printed = _execute(example, page, namespace)
+        with _importing_from_here():
+            printed = _execute(example, page, namespace)
         if example.output is not None and not doctest.OutputChecker().check_output(
             example.output, printed, _OPTIONS
         ):
@@ -82,6 +84,17 @@ def run_page(page: Path) -> int:
                 f"{page}:{example.line} prints\n{printed}but the page says\n{example.output}"
             )
     return len(examples)
+
+
+@contextlib.contextmanager
+def _importing_from_here() -> Iterator[None]:
+    """With the working directory on the path, also for processes that an example starts."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 def _execute(example: Example, page: Path, namespace: dict[str, Any]) -> str:
