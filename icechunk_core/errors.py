@@ -28,6 +28,7 @@ __all__ = [
     "ConflictError",
     "Corrupt",
     "ErrorKind",
+    "ExecutorError",
     "FormatError",
     "IcechunkError",
     "InternalError",
@@ -242,6 +243,15 @@ class Corrupt(FormatError):
         text = f"{object_name}: {message}" if object_name else message
         super().__init__(text, kind=kind)
         self.object_name = object_name
+
+
+class ExecutorError(IcechunkError):
+    """The executor that an operation was spread over failed: a worker was lost, or it takes no more work.
+
+    The repository is whole. Run the operation again, with a new executor.
+    """
+
+    default_kind: ClassVar[str] = "worker-lost"
 
 
 class InternalError(IcechunkError):

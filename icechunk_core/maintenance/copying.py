@@ -18,11 +18,12 @@ from icechunk_core.drive import gather, run
 from icechunk_core.errors import Corrupt, NotFound, StorageError
 from icechunk_core.format import base32
 from icechunk_core.format.snapshot import ManifestFileInfo
-from icechunk_core.maintenance import reading
-from icechunk_core.maintenance.fanning import fan_out
+from icechunk_core.maintenance.fanning import LentStorage, fan_out
 from icechunk_core.maintenance.inventory import KINDS, Inventory, take_inventory
 from icechunk_core.maintenance.limits import ReadLimits
+from icechunk_core.maintenance.marking import chunk_ids
 from icechunk_core.maintenance.progress import Reporter
+from icechunk_core.maintenance.scanning import Scan
 from icechunk_core.transaction.gc_marking import ByteSet
 
 __all__ = ["TARGET_DIFFERS", "CopySummary", "ObjectCopier"]
@@ -88,8 +89,7 @@ class ObjectCopier:
         """
         self._here = await take_inventory(self.source, self.reporter)
         self._there = await take_inventory(self.target, self.reporter)
-        files = await self._manifest_files(snapshots)
-        chunks = await self._chunk_ids(files.values())
+        files, chunks = await self._needed(snapshots)
         await self._copy_kind("chunks", chunks, required=True)
         await self._copy_kind("manifests", files, required=True)
         await self._copy_kind("transaction_logs", logs, required=False)
@@ -106,23 +106,15 @@ class ObjectCopier:
 
     # --- what is needed
 
-    async def _manifest_files(self, snapshots: Collection[bytes]) -> dict[bytes, ManifestFileInfo]:
-        files: dict[bytes, ManifestFileInfo] = {}
-        self.reporter.start("snapshots", len(snapshots))
-        at_once = self.limits.max_snapshots_in_memory
-        async for _, snapshot in reading.snapshots(self.source, snapshots, at_once=at_once):
-            files.update((entry.id, entry) for entry in snapshot.manifest_files)
-            self.reporter.advance()
-        return files
-
-    async def _chunk_ids(self, files: Collection[ManifestFileInfo]) -> list[bytes]:
+    async def _needed(
+        self, snapshots: Collection[bytes]
+    ) -> tuple[dict[bytes, ManifestFileInfo], list[bytes]]:
+        """The manifests of snapshots, and the ids of the chunk objects that they refer to."""
+        scan = Scan(self.source, self.limits, self.executor, self.reporter)
+        files = await scan.manifest_files(snapshots)
         chunks = ByteSet(12)
-        self.reporter.start("manifests", len(files))
-        async for manifest in reading.manifests(self.source, files, self.limits):
-            for refs in manifest.arrays.values():
-                chunks.add(refs.native_ids())
-            self.reporter.advance()
-        return [row.tobytes() for row in chunks.rows()]
+        await scan.manifests(files.values(), chunk_ids, chunks.add)
+        return files, [row.tobytes() for row in chunks.rows()]
 
     # --- copying
 
@@ -157,10 +149,10 @@ class ObjectCopier:
             for group in groups:
                 self._copied(await _copy_objects(self.source, self.target, group))
         else:
-            jobs = ((self.source, self.target, group) for group in groups)
-            await fan_out(
-                self.executor, _copy_elsewhere, jobs, self._copied, may_suspend=self.target.may_suspend
-            )
+            source, target = LentStorage(self.source), LentStorage(self.target)
+            may_suspend = self.source.may_suspend or self.target.may_suspend
+            jobs = ((source, target, group) for group in groups)
+            await fan_out(self.executor, _copy_in_worker, jobs, self._copied, may_suspend=may_suspend)
 
     def _copied(self, counts: tuple[int, int]) -> None:
         objects, size = counts
@@ -232,8 +224,8 @@ async def _copy_objects(source: Storage, target: Storage, wanted: list[Wanted]) 
     return len(lengths), sum(lengths)
 
 
-def _copy_elsewhere(job: tuple[Storage, Storage, list[Wanted]]) -> tuple[int, int]:
+def _copy_in_worker(job: tuple[LentStorage, LentStorage, list[Wanted]]) -> tuple[int, int]:
     """What an executor runs."""
-    source, target, wanted = job
+    source, target = job[0].storage, job[1].storage
     may_suspend = source.may_suspend or target.may_suspend
-    return run(_copy_objects(source, target, wanted), may_suspend=may_suspend)
+    return run(_copy_objects(source, target, job[2]), may_suspend=may_suspend)

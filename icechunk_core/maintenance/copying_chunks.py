@@ -8,11 +8,12 @@ from concurrent.futures import Executor
 from attrs import frozen
 
 from icechunk_core.contract import ALWAYS, Buffer, Range, Storage
-from icechunk_core.drive import gather, run, wait_for
+from icechunk_core.drive import gather, run
 from icechunk_core.errors import Corrupt, InvalidRange, NotFound
 from icechunk_core.format.layout import chunk_key
 from icechunk_core.format.refs import NativeRef
 from icechunk_core.ids import IdSource
+from icechunk_core.maintenance.fanning import LentStorage, fan_out
 from icechunk_core.maintenance.progress import Reporter
 
 __all__ = ["NewPack", "copy_chunks", "plan_packs"]
@@ -68,14 +69,14 @@ async def copy_chunks(
         If a chunk is not where its ref says.
     """
     if executor is not None:
-        jobs = [executor.submit(copy_in_worker, storage, pack, storage_class) for pack in packs]
-        try:
-            for job in jobs:
-                await wait_for(job, may_suspend=storage.may_suspend)
-                reporter.advance()
-        finally:
-            for job in jobs:
-                job.cancel()
+        lent = LentStorage(storage)
+        await fan_out(
+            executor,
+            _copy_in_worker,
+            ((lent, pack, storage_class) for pack in packs),
+            lambda _: reporter.advance(),
+            may_suspend=storage.may_suspend,
+        )
         return
 
     async def copy(pack: NewPack) -> None:
@@ -89,9 +90,9 @@ async def copy_chunks(
     )
 
 
-def copy_in_worker(storage: Storage, pack: NewPack, storage_class: str | None) -> None:
-    """Write one pack; blocking, for executors."""
-    run(_copy(storage, pack, storage_class), may_suspend=storage.may_suspend)
+def _copy_in_worker(job: tuple[LentStorage, NewPack, str | None]) -> None:
+    lent, pack, storage_class = job
+    run(_copy(lent.storage, pack, storage_class), may_suspend=lent.storage.may_suspend)
 
 
 async def _copy(storage: Storage, pack: NewPack, storage_class: str | None) -> None:

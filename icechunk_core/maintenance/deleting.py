@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
 from icechunk_core.assets.settings import backoff_seconds
+from icechunk_core.clock import Clock
 from icechunk_core.contract import Storage
 from icechunk_core.drive import gather, pause
 from icechunk_core.errors import ConflictError, ErrorKind, IcechunkError, RateLimited
 from icechunk_core.format.configuration import RetrySettings
+from icechunk_core.ids import IdSource
 from icechunk_core.maintenance.limits import GCLimits
-from icechunk_core.session.context import RepositoryContext
 
 __all__ = ["BATCH", "Deleter", "Garbage"]
 
@@ -42,6 +43,12 @@ class Account:
     bytes: int = 0
     failed: int = 0
 
+    def add(self, other: Account) -> None:
+        """Count what became of others of the kind."""
+        self.deleted += other.deleted
+        self.bytes += other.bytes
+        self.failed += other.failed
+
 
 @define
 class Deleter:
@@ -55,7 +62,9 @@ class Deleter:
         The first different messages of failures.
     """
 
-    context: RepositoryContext
+    storage: Storage
+    clock: Clock
+    ids: IdSource
     limits: GCLimits
     throttled: int = 0
     errors: list[str] = field(factory=list)
@@ -70,17 +79,16 @@ class Deleter:
             ``gc-deletes-failing``: too many requests failed one after the other.
         """
         batches = [garbage[at : at + BATCH] for at in range(0, len(garbage), BATCH)]
-        storage = self.context.storage
         await gather(
             [lambda batch=batch: self._delete_batch(batch, account) for batch in batches],  # type: ignore[misc]
-            may_suspend=storage.may_suspend,
+            may_suspend=self.storage.may_suspend,
             limit=self.limits.deletes_per_stream,
         )
 
     async def _delete_batch(self, batch: Sequence[Garbage], account: Account) -> None:
         sizes = {item.key: item.size for item in batch}
         for failures in range(1, _RETRY.max_tries + 1):
-            outcome = await _request(self.context.storage, list(sizes))
+            outcome = await _request(self.storage, list(sizes))
             for key, error in outcome.items():
                 if error is None:
                     account.deleted += 1
@@ -92,8 +100,8 @@ class Deleter:
             sizes = {key: sizes[key] for key in sizes if isinstance(outcome[key], RateLimited)}
             self.throttled += 1
             _log.info("the storage asks to slow down; %d objects are deleted later", len(sizes))
-            wait = backoff_seconds(_RETRY, failures, 0.5 + 0.5 * self.context.ids.uniform())
-            await pause(wait, self.context.clock, may_suspend=self.context.storage.may_suspend)
+            wait = backoff_seconds(_RETRY, failures, 0.5 + 0.5 * self.ids.uniform())
+            await pause(wait, self.clock, may_suspend=self.storage.may_suspend)
         failed = self._failed({key: outcome[key] for key in sizes})
         if failed:
             _log.warning(
@@ -109,10 +117,15 @@ class Deleter:
         errors = [
             e for e in outcome.values() if e is not None and not (keep is not None and isinstance(e, keep))
         ]
-        for error in errors:
-            if len(self.errors) < _ERRORS_KEPT and error.message not in self.errors:
-                self.errors.append(error.message)
+        self.take(0, [error.message for error in errors])
         return len(errors)
+
+    def take(self, throttled: int, messages: Iterable[str]) -> None:
+        """Note what was repeated, and messages of failures."""
+        self.throttled += throttled
+        for message in messages:
+            if len(self.errors) < _ERRORS_KEPT and message not in self.errors:
+                self.errors.append(message)
 
     def _count_request(self, failed: bool) -> None:
         self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0

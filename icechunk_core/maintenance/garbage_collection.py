@@ -11,31 +11,32 @@ that an interrupted run leaves garbage but no dangling reference.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from concurrent.futures import Executor
 
+import numpy as np
 from attrs import define
 
-from icechunk_core.clock import us_from_datetime
 from icechunk_core.errors import ConflictError, ErrorKind
 from icechunk_core.format import layout
 from icechunk_core.format.repo_info import GCRan, RepoInfo, UpdateKind
 from icechunk_core.history import RepoObjectHistory
 from icechunk_core.maintenance import reading
-from icechunk_core.maintenance.deleting import BATCH, Account, Deleter, Garbage
+from icechunk_core.maintenance.deleting import Account, Deleter
+from icechunk_core.maintenance.fanning import check_executor
 from icechunk_core.maintenance.limits import GCLimits
-from icechunk_core.maintenance.listing import side_by_side
 from icechunk_core.maintenance.marking import Marks, droppable, list_snapshots, mark, retained_snapshots
 from icechunk_core.maintenance.progress import OnProgress, Reporter
+from icechunk_core.maintenance.scanning import Scan
+from icechunk_core.maintenance.sweeping import Sweep, sweep_elsewhere, sweep_here
 from icechunk_core.maintenance.values import GCSummary
 from icechunk_core.session.context import RepositoryContext
-from icechunk_core.transaction.gc_marking import MarksOutdated, drop_snapshots, kept_logs, surely_older
+from icechunk_core.transaction.gc_marking import ByteSet, MarksOutdated, drop_snapshots, kept_logs
 
 __all__ = ["collect_garbage"]
 
 _log = logging.getLogger(__name__)
 
 _RESTARTS = 50
-_LISTED_AT_ONCE = 10_000
 
 
 async def collect_garbage(
@@ -44,9 +45,15 @@ async def collect_garbage(
     limits: GCLimits,
     *,
     dry_run: bool = False,
+    executor: Executor | None = None,
     progress: OnProgress | None = None,
 ) -> GCSummary:
     """Delete what no branch or tag leads to and what was last written before a time.
+
+    Parameters
+    ----------
+    executor
+        Reads and decodes what is in use, and on storages that suspend lists and deletes what is not.
 
     Raises
     ------
@@ -57,7 +64,8 @@ async def collect_garbage(
     ConflictError
         If the repository changes too often, or too many deletions fail in a row.
     """
-    run = _Run(context, older_than_us, limits, dry_run, Reporter(progress))
+    check_executor(executor)
+    run = _Run(context, older_than_us, limits, dry_run, executor, Reporter(progress))
     await context.history.check_writable()
     listed = isinstance(context.history, RepoObjectHistory)
     for _ in range(_RESTARTS):
@@ -75,9 +83,6 @@ async def collect_garbage(
     )
 
 
-Keeps = Callable[[list[bytes]], list[bool]]
-
-
 @define
 class _Run:
     """One garbage collection."""
@@ -86,7 +91,13 @@ class _Run:
     limit_us: int
     limits: GCLimits
     dry_run: bool
+    executor: Executor | None
     reporter: Reporter
+
+    @property
+    def scan(self) -> Scan:
+        """How to read what is in use."""
+        return Scan(self.context.storage, self.limits, self.executor, self.reporter)
 
     # --- marking: gives what stays, and the transaction logs that stay
 
@@ -105,8 +116,8 @@ class _Run:
         info = await history.info()
         used, undecided = retained_snapshots(info, ages)
         marks = Marks()
-        await mark(marks, storage, used, self.limits, self.reporter, required=True)
-        await mark(marks, storage, undecided | ages.young, self.limits, self.reporter, required=False)
+        await mark(marks, self.scan, used, required=True)
+        await mark(marks, self.scan, undecided | ages.young, required=False)
         known = set(info.snapshots.ids())
         dropped = droppable(info, marks.snapshots)
         if self.dry_run:
@@ -118,7 +129,7 @@ class _Run:
 
         updated = await history.update(decide)
         added = set(updated.snapshots.ids()) - known
-        await mark(marks, storage, added, self.limits, self.reporter, required=True)
+        await mark(marks, self.scan, added, required=True)
         return marks, kept_logs(updated) | ages.young
 
     async def mark_chains(self) -> tuple[Marks, set[bytes]]:
@@ -133,8 +144,8 @@ class _Run:
         ages = await list_snapshots(storage, self.limit_us, self.limits.listing_streams)
         used = await reading.reachable(history, storage, self.limits)
         marks = Marks()
-        await mark(marks, storage, used, self.limits, self.reporter, required=True)
-        await mark(marks, storage, ages.young, self.limits, self.reporter, required=False)
+        await mark(marks, self.scan, used, required=True)
+        await mark(marks, self.scan, ages.young, required=False)
         if not marks.snapshots.issuperset(await reading.reachable(history, storage, self.limits)):
             raise MarksOutdated
         return marks, set(marks.snapshots)
@@ -143,21 +154,28 @@ class _Run:
 
     async def sweep(self, marks: Marks, logs: set[bytes]) -> GCSummary:
         """Delete what is old and not marked, kind by kind; after a failure the later kinds are left alone."""
-        phases: list[tuple[str, str, Keeps]] = [
-            ("snapshots", layout.SNAPSHOTS_PREFIX, _in(marks.snapshots)),
-            ("transaction_logs", layout.TRANSACTIONS_PREFIX, _in(logs)),
-            ("manifests", layout.MANIFESTS_PREFIX, _in(marks.manifests)),
-            ("chunks", layout.CHUNKS_PREFIX, lambda ids: marks.chunks.contains(ids).tolist()),
+        phases = [
+            ("snapshots", layout.SNAPSHOTS_PREFIX, _as_set(marks.snapshots)),
+            ("transaction_logs", layout.TRANSACTIONS_PREFIX, _as_set(logs)),
+            ("manifests", layout.MANIFESTS_PREFIX, _as_set(marks.manifests)),
+            ("chunks", layout.CHUNKS_PREFIX, marks.chunks),
         ]
-        deleter = Deleter(self.context, self.limits)
+        context = self.context
+        deleter = Deleter(context.storage, context.clock, context.ids, self.limits)
         accounts: dict[str, Account] = {}
         skipped: list[str] = []
-        for name, prefix, keeps in phases:
+        for name, prefix, kept in phases:
             if any(account.failed for account in accounts.values()):
                 skipped.append(name)
                 continue
-            accounts[name] = Account()
-            await self._sweep_kind(name, prefix, keeps, deleter, accounts[name])
+            account = accounts[name] = Account()
+            self.reporter.start(f"delete {name}")
+            sweep = Sweep(prefix, kept, self.limit_us, self.limits, self.dry_run)
+            # Parts of a directory are no cheaper to list than all of it.
+            if self.executor is not None and context.storage.may_suspend:
+                await sweep_elsewhere(self.executor, sweep, deleter, account, self.reporter)
+            else:
+                await sweep_here(sweep, deleter, account, self.reporter)
         return GCSummary(
             bytes_deleted=sum(account.bytes for account in accounts.values()),
             **{f"{name}_deleted": account.deleted for name, account in accounts.items()},
@@ -167,47 +185,8 @@ class _Run:
             skipped_phases=skipped,
         )
 
-    async def _sweep_kind(
-        self, name: str, prefix: str, keeps: Keeps, deleter: Deleter, account: Account
-    ) -> None:
-        self.reporter.start(f"delete {name}")
-        await side_by_side(
-            prefix,
-            lambda part: self._sweep_part(part, prefix, keeps, deleter, account),
-            self.limits.listing_streams,
-            may_suspend=self.context.storage.may_suspend,
-        )
 
-    async def _sweep_part(
-        self, part: str, prefix: str, keeps: Keeps, deleter: Deleter, account: Account
-    ) -> None:
-        listed: dict[bytes, Garbage] = {}
-        doomed: list[Garbage] = []
-        async for item in self.context.storage.list(part):
-            object_id = layout.id_of_key(item.key, prefix)
-            if object_id is None or not surely_older(us_from_datetime(item.last_modified), self.limit_us):
-                continue
-            listed[object_id] = Garbage(item.key, item.size)
-            if len(listed) >= _LISTED_AT_ONCE:
-                doomed += _unmarked(listed, keeps)
-                listed = {}
-            if len(doomed) >= BATCH * self.limits.deletes_per_stream:
-                await self._delete(doomed, deleter, account)
-                doomed = []
-        await self._delete(doomed + _unmarked(listed, keeps), deleter, account)
-
-    async def _delete(self, doomed: list[Garbage], deleter: Deleter, account: Account) -> None:
-        if self.dry_run:
-            account.deleted += len(doomed)
-            account.bytes += sum(item.size for item in doomed)
-        else:
-            await deleter.delete(doomed, account)
-        self.reporter.advance(len(doomed))
-
-
-def _in(marked: set[bytes]) -> Keeps:
-    return lambda ids: [object_id in marked for object_id in ids]
-
-
-def _unmarked(listed: dict[bytes, Garbage], keeps: Keeps) -> list[Garbage]:
-    return [item for item, kept in zip(listed.values(), keeps(list(listed)), strict=True) if not kept]
+def _as_set(ids: set[bytes]) -> ByteSet:
+    kept = ByteSet(12)
+    kept.add(np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), 12))
+    return kept

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
+import numpy as np
+import numpy.typing as npt
 from attrs import Factory, define
 
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.contract import Storage
-from icechunk_core.errors import Corrupt, SnapshotNotFoundError
 from icechunk_core.format import layout
+from icechunk_core.format.manifest import Manifest
 from icechunk_core.format.repo_info import RepoInfo
-from icechunk_core.format.snapshot import ManifestFileInfo, Snapshot
-from icechunk_core.maintenance import reading
-from icechunk_core.maintenance.limits import GCLimits
 from icechunk_core.maintenance.listing import side_by_side
-from icechunk_core.maintenance.progress import Reporter
+from icechunk_core.maintenance.scanning import Scan
 from icechunk_core.transaction.gc_marking import ByteSet, reachable_from_refs, surely_older
 
-__all__ = ["Ages", "Marks", "list_snapshots", "mark", "retained_snapshots"]
+__all__ = ["Ages", "Marks", "chunk_ids", "droppable", "list_snapshots", "mark", "retained_snapshots"]
 
 
 @define
@@ -77,15 +76,7 @@ class Marks:
     chunks: ByteSet = Factory(lambda: ByteSet(12))
 
 
-async def mark(
-    marks: Marks,
-    storage: Storage,
-    snapshots: Iterable[bytes],
-    limits: GCLimits,
-    reporter: Reporter,
-    *,
-    required: bool,
-) -> None:
+async def mark(marks: Marks, scan: Scan, snapshots: Iterable[bytes], *, required: bool) -> None:
     """Mark snapshots and all that they refer to.
 
     Parameters
@@ -96,46 +87,18 @@ async def mark(
     """
     wanted = set(snapshots) - marks.snapshots
     marks.snapshots |= wanted
-    files: dict[bytes, ManifestFileInfo] = {}
-    reporter.start("snapshots", len(wanted))
-    if required:
-        async for _, snapshot in reading.snapshots(storage, wanted, at_once=limits.max_snapshots_in_memory):
-            files.update((entry.id, entry) for entry in snapshot.manifest_files)
-            reporter.advance()
-    else:
-        for snapshot_id in wanted:
-            found = await _read_if_possible(storage, snapshot_id)
-            if found is not None:
-                files.update((entry.id, entry) for entry in found.manifest_files)
-            reporter.advance()
-    await _mark_manifests(marks, storage, files, limits, reporter, required=required)
-
-
-async def _mark_manifests(
-    marks: Marks,
-    storage: Storage,
-    files: dict[bytes, ManifestFileInfo],
-    limits: GCLimits,
-    reporter: Reporter,
-    *,
-    required: bool,
-) -> None:
+    files = await scan.manifest_files(wanted, required=required)
     new = [entry for entry in files.values() if entry.id not in marks.manifests]
     marks.manifests.update(files)
-    reporter.start("manifests", len(new))
     if not required:
-        new = [entry for entry in new if await storage.exists(layout.manifest_key(entry.id))]
-    async for manifest in reading.manifests(storage, new, limits):
-        for refs in manifest.arrays.values():
-            marks.chunks.add(refs.native_ids())
-        reporter.advance()
+        new = [entry for entry in new if await scan.storage.exists(layout.manifest_key(entry.id))]
+    await scan.manifests(new, chunk_ids, marks.chunks.add)
 
 
-async def _read_if_possible(storage: Storage, snapshot_id: bytes) -> Snapshot | None:
-    try:
-        return await reading.read_snapshot(storage, snapshot_id)
-    except (SnapshotNotFoundError, Corrupt):
-        return None
+def chunk_ids(manifest: Manifest) -> npt.NDArray[np.uint8]:
+    """The ids of the chunk objects that a manifest refers to: ``uint8[n, 12]``."""
+    found = [refs.native_ids() for refs in manifest.arrays.values()]
+    return np.concatenate(found) if found else np.zeros((0, 12), np.uint8)
 
 
 def droppable(info: RepoInfo, kept: AbstractSet[bytes]) -> frozenset[bytes]:

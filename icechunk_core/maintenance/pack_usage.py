@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import numpy as np
 import numpy.typing as npt
 from attrs import frozen
 
 from icechunk_core.contract import Storage
 from icechunk_core.format import layout
-from icechunk_core.format.chunk_refs import ChunkRefs, RefKind
-from icechunk_core.format.snapshot import ManifestFileInfo
+from icechunk_core.format.chunk_refs import RefKind
+from icechunk_core.format.manifest import Manifest
 from icechunk_core.maintenance import reading
 from icechunk_core.maintenance.limits import ReadLimits
 from icechunk_core.maintenance.progress import Reporter
+from icechunk_core.maintenance.scanning import Scan
 from icechunk_core.maintenance.values import PackStats
 from icechunk_core.session.context import RepositoryContext
 from icechunk_core.transaction.gc_marking import ByteSet
@@ -62,8 +65,15 @@ class PackUsage:
         )
 
 
-async def pack_usage(context: RepositoryContext, limits: ReadLimits, reporter: Reporter) -> PackUsage:
+async def pack_usage(
+    context: RepositoryContext, limits: ReadLimits, executor: Executor | None, reporter: Reporter
+) -> PackUsage:
     """Read all manifests that branches and tags lead to, and list the chunk objects.
+
+    Parameters
+    ----------
+    executor
+        Reads and decodes snapshots and manifests.
 
     Raises
     ------
@@ -72,24 +82,21 @@ async def pack_usage(context: RepositoryContext, limits: ReadLimits, reporter: R
     """
     storage = context.storage
     ids = await reading.reachable(context.history, storage, limits)
-    reporter.start("snapshots", len(ids))
-    files: dict[bytes, ManifestFileInfo] = {}
-    async for _, snapshot in reading.snapshots(storage, ids, at_once=limits.max_snapshots_in_memory):
-        files.update((entry.id, entry) for entry in snapshot.manifest_files)
-        reporter.advance()
-    reporter.start("manifests", len(files))
+    scan = Scan(storage, limits, executor, reporter)
+    files = await scan.manifest_files(ids)
     named = ByteSet(28)
-    async for manifest in reading.manifests(storage, files.values(), limits):
-        for refs in manifest.arrays.values():
-            named.add(_named_by(refs))
-        reporter.advance()
+    await scan.manifests(files.values(), _named_by, named.add)
     reporter.start("chunk objects")
     return await _usage(storage, named, reporter)
 
 
-def _named_by(refs: ChunkRefs) -> npt.NDArray[np.uint8]:
-    keys = range_keys(refs, refs.kind == RefKind.NATIVE)
-    return keys.view(np.uint8).reshape(len(keys), 28)
+def _named_by(manifest: Manifest) -> npt.NDArray[np.uint8]:
+    """Ids, offsets and lengths of the native refs of a manifest: ``uint8[n, 28]``."""
+    found = [range_keys(refs, refs.kind == RefKind.NATIVE) for refs in manifest.arrays.values()]
+    return np.concatenate([keys.view(np.uint8).reshape(len(keys), 28) for keys in found or [_NONE]])
+
+
+_NONE = np.zeros(0, "S28")
 
 
 async def _usage(storage: Storage, named: ByteSet, reporter: Reporter) -> PackUsage:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import Executor
 
 import numpy as np
 import numpy.typing as npt
+from attrs import frozen
 
 from icechunk_core.format.chunk_refs import ChunkRefs, RefKind
-from icechunk_core.format.snapshot import ManifestFileInfo
+from icechunk_core.format.manifest import Manifest
 from icechunk_core.maintenance import reading
+from icechunk_core.maintenance.fanning import check_executor
 from icechunk_core.maintenance.limits import ReadLimits
 from icechunk_core.maintenance.progress import OnProgress, Reporter
+from icechunk_core.maintenance.scanning import Scan
 from icechunk_core.maintenance.values import ChunkStorageStats
 from icechunk_core.session.context import RepositoryContext
 from icechunk_core.transaction.gc_marking import ByteSet
@@ -24,28 +28,32 @@ _NUMBERS = 16
 
 
 async def chunk_storage(
-    context: RepositoryContext, limits: ReadLimits, *, progress: OnProgress | None = None
+    context: RepositoryContext,
+    limits: ReadLimits,
+    *,
+    executor: Executor | None = None,
+    progress: OnProgress | None = None,
 ) -> ChunkStorageStats:
     """Bytes of all chunks of all snapshots that branches and tags lead to.
 
     Chunks that several snapshots share count once: native and virtual ones by the bytes that they
     are, inline ones by the manifest that they are in.
     """
-    reporter = Reporter(progress)
-    storage = context.storage
-    ids = await reading.reachable(context.history, storage, limits)
-    reporter.start("snapshots", len(ids))
-    files: dict[bytes, ManifestFileInfo] = {}
-    async for _, snapshot in reading.snapshots(storage, ids, at_once=limits.max_snapshots_in_memory):
-        files.update((entry.id, entry) for entry in snapshot.manifest_files)
-        reporter.advance()
-    reporter.start("manifests", len(files))
+    check_executor(executor)
+    scan = Scan(context.storage, limits, executor, Reporter(progress))
+    files = await scan.manifest_files(await reading.reachable(context.history, context.storage, limits))
     totals = _Totals()
-    async for manifest in reading.manifests(storage, files.values(), limits):
-        for refs in manifest.arrays.values():
-            totals.add(refs)
-        reporter.advance()
+    await scan.manifests(files.values(), _ranges, totals.add)
     return totals.result()
+
+
+@frozen
+class _Ranges:
+    """What a manifest refers to: ranges of native and virtual objects, and the sum of inline bytes."""
+
+    native: npt.NDArray[np.uint8]
+    virtual: npt.NDArray[np.uint8]
+    inlined: int
 
 
 class _Totals:
@@ -56,16 +64,27 @@ class _Totals:
         self._virtual = ByteSet(_DIGEST + _NUMBERS)
         self._inlined = 0
 
-    def add(self, refs: ChunkRefs) -> None:
-        native = refs.kind == RefKind.NATIVE
-        self._native.add(np.hstack([refs.chunk_ids[native], _numbers(refs, native)]))
-        self._inlined += int(refs.length[refs.kind == RefKind.INLINE].sum())
-        virtual = refs.kind == RefKind.VIRTUAL
-        if virtual.any():
-            self._virtual.add(np.hstack([_digests(refs.virtual_locations()), _numbers(refs, virtual)]))
+    def add(self, ranges: _Ranges) -> None:
+        self._native.add(ranges.native)
+        self._virtual.add(ranges.virtual)
+        self._inlined += ranges.inlined
 
     def result(self) -> ChunkStorageStats:
         return ChunkStorageStats(_length(self._native), _length(self._virtual), self._inlined)
+
+
+def _ranges(manifest: Manifest) -> _Ranges:
+    native = [np.zeros((0, 12 + _NUMBERS), np.uint8)]
+    virtual = [np.zeros((0, _DIGEST + _NUMBERS), np.uint8)]
+    inlined = 0
+    for refs in manifest.arrays.values():
+        chosen = refs.kind == RefKind.NATIVE
+        native.append(np.hstack([refs.chunk_ids[chosen], _numbers(refs, chosen)]))
+        inlined += int(refs.length[refs.kind == RefKind.INLINE].sum())
+        chosen = refs.kind == RefKind.VIRTUAL
+        if chosen.any():
+            virtual.append(np.hstack([_digests(refs.virtual_locations()), _numbers(refs, chosen)]))
+    return _Ranges(np.concatenate(native), np.concatenate(virtual), inlined)
 
 
 def _numbers(refs: ChunkRefs, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

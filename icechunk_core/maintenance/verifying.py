@@ -6,15 +6,13 @@ manifests, chunks), so that each finding can say who refers to the object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import numpy as np
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, evolve
 
-from icechunk_core.contract import Storage
-from icechunk_core.drive import gather, run
 from icechunk_core.errors import (
     Corrupt,
     ErrorKind,
@@ -26,17 +24,27 @@ from icechunk_core.errors import (
 from icechunk_core.format import base32, layout
 from icechunk_core.format.chunk_refs import VirtualRef
 from icechunk_core.format.layout import INITIAL_SNAPSHOT_ID
-from icechunk_core.format.manifest import decode_manifest
 from icechunk_core.format.snapshot import ManifestFileInfo, Snapshot
 from icechunk_core.format.transaction_log import decode_transaction_log
-from icechunk_core.maintenance.fanning import batches, fan_out
+from icechunk_core.maintenance.fanning import LentStorage, batches, check_executor, fan_out
 from icechunk_core.maintenance.inventory import Inventory, take_inventory
 from icechunk_core.maintenance.limits import ReadLimits
+from icechunk_core.maintenance.probing import (
+    CHUNKS_AT_ONCE,
+    Failed,
+    ProbedChunk,
+    ProbedManifest,
+    attempt,
+    chunks_in_worker,
+    manifests_in_worker,
+    probe_chunks,
+    probe_manifests,
+)
 from icechunk_core.maintenance.progress import OnProgress, Reporter
 from icechunk_core.maintenance.reading import read_snapshot
 from icechunk_core.maintenance.verification import Orphans, Problem, ProblemKind, VerifyReport
 from icechunk_core.session.context import RepositoryContext
-from icechunk_core.transaction.soundness import ArrayNeeds, ManifestFacts, NodeChecker, manifest_facts
+from icechunk_core.transaction.soundness import ArrayNeeds, ManifestFacts, NodeChecker
 
 __all__ = ["verify"]
 
@@ -44,7 +52,8 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _MANIFESTS_AT_ONCE = 8
-_CHUNKS_AT_ONCE = 32
+_REFS_WAITING = 8_000_000
+"""In jobs that were sent; what comes back is a few dozen bytes for each."""
 
 
 async def verify(
@@ -68,30 +77,24 @@ async def verify(
     max_problems
         Report so many in detail; all are counted.
     executor
-        Reads and decodes manifests there.
+        Reads and decodes manifests, and with ``data`` reads chunk objects.
 
     Raises
     ------
     Corrupt
         If the history itself cannot be read, so that nothing leads anywhere.
     """
+    check_executor(executor)
     run_ = _Run(context, limits, max_problems, Reporter(progress))
     if context.storage.capabilities.list:
         run_.inventory = await take_inventory(context.storage, run_.reporter)
     snapshots = await run_.snapshots()
     await run_.transaction_logs()
     await run_.manifests(snapshots, executor)
-    await run_.chunks(data=data)
+    await run_.chunks(executor, data=data)
     if virtual:
         await run_.virtual_objects()
     return run_.report()
-
-
-@frozen
-class _Failed:
-    """In place of a result."""
-
-    error: IcechunkError
 
 
 @define
@@ -132,20 +135,9 @@ class _Run:
 
     async def attempt(
         self, read: Callable[[Item], Coroutine[Any, Any, T]], items: list[Item], at_once: int
-    ) -> list[T | _Failed]:
+    ) -> list[T | Failed]:
         """Results, or why there are none."""
-
-        async def one(item: Item) -> T | _Failed:
-            try:
-                return await read(item)
-            except IcechunkError as error:
-                return _Failed(error)
-
-        return await gather(
-            [lambda item=item: one(item) for item in items],  # type: ignore[misc]
-            may_suspend=self.context.storage.may_suspend,
-            limit=at_once,
-        )
+        return await attempt(read, items, at_once, may_suspend=self.context.storage.may_suspend)
 
     def use(self, kind: str, ids: Iterable[bytes]) -> None:
         """Note that objects are referred to, so they are no orphans."""
@@ -169,7 +161,7 @@ class _Run:
         for group in batches(history, self.limits.max_snapshots_in_memory):
             for snapshot_id, snapshot in zip(group, await self.attempt(read, group, len(group)), strict=True):
                 key = layout.snapshot_key(snapshot_id)
-                if isinstance(snapshot, _Failed):
+                if isinstance(snapshot, Failed):
                     self.failed(key, snapshot.error, "the history refers to it")
                 else:
                     self._check_snapshot(key, snapshot_id, snapshot, checker)
@@ -230,9 +222,9 @@ class _Run:
             return decode_transaction_log(content, name=key).id
 
         for group in batches(ids, 256):
-            for log_id, result in zip(group, await self.attempt(read, group, _CHUNKS_AT_ONCE), strict=True):
+            for log_id, result in zip(group, await self.attempt(read, group, CHUNKS_AT_ONCE), strict=True):
                 key = layout.transaction_key(log_id)
-                if isinstance(result, _Failed):
+                if isinstance(result, Failed):
                     # The first snapshot has none in spec 1, nor after a migration.
                     if log_id != INITIAL_SNAPSHOT_ID or not isinstance(result.error, NotFound):
                         self.failed(key, result.error, "log of a snapshot in the history")
@@ -249,16 +241,21 @@ class _Run:
         storage = self.context.storage
         groups = batches(entries, _MANIFESTS_AT_ONCE)
         if executor is not None:
-            jobs = [(storage, group) for group in groups]
+            lent = LentStorage(storage)
             await fan_out(
-                executor, _look_at_manifests, jobs, self._take_facts, may_suspend=storage.may_suspend
+                executor,
+                manifests_in_worker,
+                ((lent, group) for group in groups),
+                self._take_facts,
+                may_suspend=storage.may_suspend,
+                weight=lambda job: sum(entry.num_chunk_refs for entry in job[1]) / _REFS_WAITING,
             )
         else:
             for group in groups:
-                self._take_facts(await _facts_of(storage, group))
+                self._take_facts(await probe_manifests(storage, group))
         self.totals = evolve(self.totals, manifests=len(entries))
 
-    def _take_facts(self, looked: list[tuple[ManifestFileInfo, int, ManifestFacts | IcechunkError]]) -> None:
+    def _take_facts(self, looked: list[ProbedManifest]) -> None:
         for entry, size, facts in looked:
             key = layout.manifest_key(entry.id)
             if isinstance(facts, IcechunkError):
@@ -291,7 +288,7 @@ class _Run:
             if known is None or ref.offset + ref.length > known.offset + known.length:
                 self.virtual_needs[identity] = ref
 
-    async def chunks(self, *, data: bool) -> None:
+    async def chunks(self, executor: Executor | None, *, data: bool) -> None:
         """Check that all chunk objects are there and long enough; with ``data`` read them."""
         ids = sorted(self.needed)
         self.totals = evolve(self.totals, chunk_objects=len(ids))
@@ -303,7 +300,7 @@ class _Run:
             if not data:
                 self.reporter.advance(len(ids))
         if data or self.inventory is None:
-            await self._visit_chunks(ids, data=data)
+            await self._visit_chunks(ids, executor, data=data)
 
     def _check_chunk(self, chunk_id: bytes, size: int) -> None:
         key, need = layout.chunk_key(chunk_id), self.needed[chunk_id]
@@ -313,28 +310,36 @@ class _Run:
         elif size < need:
             self.found(ProblemKind.WRONG_SIZE, key, f"it has {size} bytes, {need} are needed; {user}")
 
-    async def _visit_chunks(self, ids: list[bytes], *, data: bool) -> None:
+    async def _visit_chunks(self, ids: list[bytes], executor: Executor | None, *, data: bool) -> None:
         """Read each chunk object, or only ask for it where the storage cannot list."""
-        storage, listed = self.context.storage, self.inventory is not None
+        storage, groups = self.context.storage, batches(ids, CHUNKS_AT_ONCE)
+        order = iter(ids)
+        if executor is None:
+            for group in groups:
+                self._take_chunks(order, await probe_chunks(storage, group, data=data))
+        else:
+            lent = LentStorage(storage)
+            jobs = ((lent, group, data) for group in groups)
+            await fan_out(
+                executor,
+                chunks_in_worker,
+                jobs,
+                lambda results: self._take_chunks(order, results),
+                may_suspend=storage.may_suspend,
+            )
 
-        async def read(chunk_id: bytes) -> tuple[int, int]:
-            key = layout.chunk_key(chunk_id)
-            if not data:
-                return (await storage.head(key)).size, 0
-            content, about = await storage.get_range_hook(key, None, None)
-            return min(about.size, len(content)), len(content)
-
-        for group in batches(ids, _CHUNKS_AT_ONCE):
-            for chunk_id, result in zip(group, await self.attempt(read, group, _CHUNKS_AT_ONCE), strict=True):
-                if isinstance(result, _Failed):
-                    if not (listed and isinstance(result.error, NotFound)):
-                        self.failed(layout.chunk_key(chunk_id), result.error, "a chunk ref names it")
-                    continue
-                size, count = result
-                self.totals = evolve(self.totals, bytes_read=self.totals.bytes_read + count)
-                if not listed:
-                    self._check_chunk(chunk_id, size)
-            self.reporter.advance(len(group))
+    def _take_chunks(self, ids: Iterator[bytes], results: list[ProbedChunk]) -> None:
+        for result in results:
+            chunk_id = next(ids)
+            if isinstance(result, Failed):
+                if self.inventory is None or not isinstance(result.error, NotFound):
+                    self.failed(layout.chunk_key(chunk_id), result.error, "a chunk ref names it")
+                continue
+            size, count = result
+            self.totals = evolve(self.totals, bytes_read=self.totals.bytes_read + count)
+            if self.inventory is None:
+                self._check_chunk(chunk_id, size)
+        self.reporter.advance(len(results))
 
     async def virtual_objects(self) -> None:
         """Read the last byte that is needed of each virtual object: tells size and checksum."""
@@ -345,9 +350,9 @@ class _Run:
             last = evolve(ref, offset=ref.offset + max(ref.length - 1, 0), length=min(ref.length, 1))
             await self.context.virtual.read(last, None)
 
-        for group in batches(refs, _CHUNKS_AT_ONCE):
-            for ref, result in zip(group, await self.attempt(read, group, _CHUNKS_AT_ONCE), strict=True):
-                if isinstance(result, _Failed):
+        for group in batches(refs, CHUNKS_AT_ONCE):
+            for ref, result in zip(group, await self.attempt(read, group, CHUNKS_AT_ONCE), strict=True):
+                if isinstance(result, Failed):
                     self._virtual_problem(ref, result.error)
             self.reporter.advance(len(group))
         self.totals = evolve(self.totals, virtual_objects=len(refs))
@@ -374,31 +379,3 @@ class _Run:
         return evolve(
             self.totals, problems=tuple(self.problems), problem_count=self.problem_count, orphans=orphans
         )
-
-
-async def _facts_of(
-    storage: Storage, entries: list[ManifestFileInfo]
-) -> list[tuple[ManifestFileInfo, int, ManifestFacts | IcechunkError]]:
-    """Entry, size of the object and its facts, or why there are none."""
-
-    async def one(entry: ManifestFileInfo) -> tuple[ManifestFileInfo, int, ManifestFacts | IcechunkError]:
-        key = layout.manifest_key(entry.id)
-        try:
-            content, _ = await storage.get_range_hook(key, None, None)
-            return entry, len(content), manifest_facts(decode_manifest(content, name=key))
-        except IcechunkError as error:
-            return entry, 0, error
-
-    return await gather(
-        [lambda entry=entry: one(entry) for entry in entries],  # type: ignore[misc]
-        may_suspend=storage.may_suspend,
-        limit=len(entries) or 1,
-    )
-
-
-def _look_at_manifests(
-    job: tuple[Storage, list[ManifestFileInfo]],
-) -> list[tuple[ManifestFileInfo, int, ManifestFacts | IcechunkError]]:
-    """What an executor runs."""
-    storage, entries = job
-    return run(_facts_of(storage, entries), may_suspend=storage.may_suspend)

@@ -40,7 +40,8 @@ class CheckingPart(RepositoryPart):
         max_snapshots_in_memory
             Snapshots read at a time.
         executor
-            Reads and decodes manifests: a `concurrent.futures.Executor`, or Dask's.
+            Whose workers read and decode manifests, and with ``data`` read the chunk objects: any
+            `concurrent.futures.Executor`, or Dask's (``client.get_executor()``).
         progress
             Called as the work goes on.
 
@@ -53,6 +54,8 @@ class CheckingPart(RepositoryPart):
         ------
         Corrupt
             If the history itself cannot be read.
+        ExecutorError
+            If a worker of the executor was lost.
 
         >>> from icechunk_core import Repository
         >>> Repository.create("memory:").verify().ok

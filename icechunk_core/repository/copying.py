@@ -12,6 +12,7 @@ from icechunk_core.history.creation import detect_spec_version
 from icechunk_core.maintenance import CopySummary, OnProgress, ReadLimits
 from icechunk_core.maintenance.copying import ObjectCopier
 from icechunk_core.maintenance.copying_refs import ChosenRefs, copy_refs
+from icechunk_core.maintenance.fanning import check_executor
 from icechunk_core.maintenance.mirroring import mirror_ref_files, mirror_repo_object
 from icechunk_core.maintenance.progress import Reporter
 from icechunk_core.repository import opening
@@ -57,8 +58,8 @@ class CopyingPart(RepositoryPart):
         max_snapshots_in_memory
             Snapshots read at a time.
         executor
-            Copies objects there: a `concurrent.futures.Executor`, or Dask's. Both storages have to
-            be reachable from its workers.
+            Whose workers find out what is needed, and copy it: any `concurrent.futures.Executor`, or
+            Dask's (``client.get_executor()``). They have to reach both storages.
         progress
             Called as the work goes on.
 
@@ -77,6 +78,8 @@ class CopyingPart(RepositoryPart):
             If the target has the other spec version.
         Corrupt, SnapshotNotFoundError
             If something that is needed is damaged or missing here; see `verify`.
+        ExecutorError
+            If a worker of the executor was lost. The next run goes on from there.
 
         >>> from icechunk_core import Repository, in_memory_storage
         >>> repo, copy = Repository.create("memory:"), in_memory_storage()
@@ -85,6 +88,7 @@ class CopyingPart(RepositoryPart):
         >>> Repository.open(copy).lookup_branch("main") == repo.lookup_branch("main")
         True
         """
+        check_executor(executor)
         opened = as_storage(target)
         opening.check_commit_safety(opened)
         copier = ObjectCopier(

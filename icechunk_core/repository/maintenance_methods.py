@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from concurrent.futures import Executor
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -101,6 +102,7 @@ class MaintenancePart(RepositoryPart):
         max_concurrent_deletes: int = 10,
         max_consecutive_delete_failures: int = 50,
         max_concurrent_listings: int | None = None,
+        executor: Executor | None = None,
         progress: OnProgress | None = None,
     ) -> GCSummary:
         """Delete objects that no branch or tag leads to any more.
@@ -128,6 +130,9 @@ class MaintenancePart(RepositoryPart):
         max_concurrent_listings
             Listings at a time. A kind with very many objects is listed in parts then, which takes
             at least 32 requests; by default it is one stream.
+        executor
+            Whose workers read and decode what is in use, and on network storages list and delete what is
+            not: any `concurrent.futures.Executor`, or Dask's (``client.get_executor()``).
         progress
             Called as the work goes on.
 
@@ -145,6 +150,8 @@ class MaintenancePart(RepositoryPart):
         ConflictError
             If too many deletions fail in a row (kind ``gc-deletes-failing``), or the repository
             changes all the time.
+        ExecutorError
+            If a worker of the executor was lost. The repository is whole: run it again.
         """
         limit_us = _aware_us(delete_object_older_than)
         limits = GCLimits(
@@ -158,7 +165,9 @@ class MaintenancePart(RepositoryPart):
         )
         if not dry_run:
             queries.check_storage_writable(self._context.storage)
-        return await collect_garbage(self._context, limit_us, limits, dry_run=dry_run, progress=progress)
+        return await collect_garbage(
+            self._context, limit_us, limits, dry_run=dry_run, executor=executor, progress=progress
+        )
 
     garbage_collect = blocking(garbage_collect_async)
 
@@ -169,6 +178,7 @@ class MaintenancePart(RepositoryPart):
         max_compressed_manifest_mem_bytes: int = _MANIFEST_BYTES,
         max_decoded_manifest_mem_bytes: int = _DECODED_BYTES,
         max_concurrent_manifest_fetches: int = 500,
+        executor: Executor | None = None,
         progress: OnProgress | None = None,
     ) -> ChunkStorageStats:
         """How many bytes the chunks of all versions take that branches and tags lead to.
@@ -183,6 +193,8 @@ class MaintenancePart(RepositoryPart):
             Bytes of manifests in flight, as stored and (estimated) in memory.
         max_concurrent_manifest_fetches
             Manifests read at a time.
+        executor
+            Whose workers read and decode: any `concurrent.futures.Executor`, or Dask's.
         progress
             Called as the work goes on.
         """
@@ -192,7 +204,7 @@ class MaintenancePart(RepositoryPart):
             max_decoded_manifest_mem_bytes=max_decoded_manifest_mem_bytes,
             max_concurrent_manifest_fetches=max_concurrent_manifest_fetches,
         )
-        return await chunk_storage(self._context, limits, progress=progress)
+        return await chunk_storage(self._context, limits, executor=executor, progress=progress)
 
     chunk_storage_stats = blocking(chunk_storage_stats_async)
 
@@ -228,6 +240,7 @@ class MaintenancePart(RepositoryPart):
         branch: str,
         metadata: dict[str, Any] | None = None,
         commit_method: str = "new_commit",
+        executor: Executor | None = None,
         progress: OnProgress | None = None,
     ) -> str:
         """Write the manifests of all arrays anew, split as the configuration says now.
@@ -242,6 +255,9 @@ class MaintenancePart(RepositoryPart):
             The branch to commit to.
         commit_method
             ``"new_commit"``, or ``"amend"`` to replace the latest commit (spec 2 only).
+        executor
+            Whose workers read the old manifests and write the new ones: any
+            `concurrent.futures.Executor`, or Dask's. The commit is made here.
         progress
             Called as the work goes on.
 
@@ -258,6 +274,8 @@ class MaintenancePart(RepositoryPart):
             To amend in a repository of spec 1.
         ConflictError
             If somebody else commits to the branch meanwhile.
+        ExecutorError
+            If a worker of the executor was lost. Nothing is committed then.
         """
         context = self._context
         if commit_method == "amend" and context.spec_version < 2:
@@ -275,6 +293,7 @@ class MaintenancePart(RepositoryPart):
                 message,
                 {**self._commit_metadata, **(metadata or {})},
                 commit_method,
+                executor=executor,
                 progress=progress,
             )
         )

@@ -17,6 +17,7 @@ from icechunk_core.maintenance import (
     pack_usage,
     repack,
 )
+from icechunk_core.maintenance.fanning import check_executor
 from icechunk_core.repository import queries
 from icechunk_core.repository.part import RepositoryPart
 
@@ -27,7 +28,11 @@ class PacksPart(RepositoryPart):
     """Looks into chunk objects and rewrites them."""
 
     async def pack_stats_async(
-        self, *, max_snapshots_in_memory: int = 50, progress: OnProgress | None = None
+        self,
+        *,
+        max_snapshots_in_memory: int = 50,
+        executor: Executor | None = None,
+        progress: OnProgress | None = None,
     ) -> PackStats:
         """How many bytes of the chunk objects are in use, and how many `repack` could set free.
 
@@ -37,11 +42,14 @@ class PacksPart(RepositoryPart):
         ----------
         max_snapshots_in_memory
             Snapshots read at a time.
+        executor
+            Whose workers read and decode: any `concurrent.futures.Executor`, or Dask's.
         progress
             Called as the work goes on.
         """
+        check_executor(executor)
         limits = ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory)
-        return (await pack_usage(self._context, limits, Reporter(progress))).stats()
+        return (await pack_usage(self._context, limits, executor, Reporter(progress))).stats()
 
     pack_stats = blocking(pack_stats_async)
 
@@ -81,8 +89,8 @@ class PacksPart(RepositoryPart):
         max_snapshots_in_memory
             Snapshots read at a time.
         executor
-            Whose workers copy the chunks, for example a thread or process pool. For processes
-            the storage has to be one that they share.
+            Whose workers read manifests and copy the chunks: any `concurrent.futures.Executor`, or
+            Dask's (``client.get_executor()``). The commit is made here.
         progress
             Called as the work goes on.
 
@@ -101,6 +109,8 @@ class PacksPart(RepositoryPart):
             If others commit to the branch all the time.
         Corrupt, SnapshotNotFoundError
             If something that is in use cannot be read. Nothing is committed then.
+        ExecutorError
+            If a worker of the executor was lost. Nothing is committed then.
         """
         context = self._context
         if commit_method == "amend" and context.spec_version < 2:
