@@ -90,7 +90,7 @@ class FilesystemStorage:
         self._directories = Directories(config.root, self._system)
         self._codec = KeyCodec(verbatim=config.verbatim)
         records = VersionRecords(self._directories, self._system, self._ids)
-        self._reader = Reader(self._directories, self._codec, records)
+        self._reader = Reader(self._directories, self._codec, records, keep_open=not self.may_suspend)
         self._writer = Writer(
             self._directories,
             self._codec,
@@ -148,6 +148,7 @@ class FilesystemStorage:
     @hookimpl
     async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
         self._check_writable()
+        self._reader.forget(keys)
         return self._writer.delete(keys)
 
     @hookimpl
@@ -158,6 +159,7 @@ class FilesystemStorage:
     @hookimpl
     async def close(self) -> None:
         self._closed = True
+        self._reader.close()
 
     def _put(
         self, key: str, data: Sequence[Buffer], condition: Condition, metadata: Mapping[str, str] | None

@@ -230,10 +230,11 @@ def test_reading_fails_clearly(storage: Storage, monkeypatch: pytest.MonkeyPatch
     """A disk that fails under a reader is `Unavailable`, with the system's own words."""
     now(storage.put("x", b"data"))
 
-    def broken(descriptor: int, length: int) -> bytes:
+    def broken(*_: int) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "read", broken)
+    monkeypatch.setattr(os, "pread", broken, raising=False)
     with pytest.raises(Unavailable, match=os.strerror(errno.EIO)):
         read(storage, "x")
 
