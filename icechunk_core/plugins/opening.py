@@ -139,19 +139,26 @@ def _open(scheme: str, wrappers: Sequence[Layer | str], config: Any, backend: Ba
         cause = error if str(error) in failure.message else None
         raise failure from cause
     storage = open_backend(made, backend.spec, config=config)
+    storage = _reopenable(storage, scheme, [])
     _log.debug("opened %r", storage)
     shown = public_options(config)
     if backend.wrap is not None:
-        storage = apply_wrapper(f"of {backend.origin}", backend.wrap, storage, shown) or storage
+        wrapped = apply_wrapper(f"of {backend.origin}", backend.wrap, storage, shown)
+        storage = storage if wrapped is None else _reopenable(wrapped, scheme, [])
     applied: list[Layer | str] = []
     for each in wrappers:
         if isinstance(each, Layer):
-            wrapped: Storage | None = put_around(each, storage)
+            wrapped = put_around(each, storage)
         else:
             wrapped = apply_wrapper(repr(each), wrapper_named(each), storage, shown)
         if wrapped is not None:
-            storage = wrapped
             applied.append(each)
+            storage = _reopenable(wrapped, scheme, applied)
+    return storage
+
+
+def _reopenable(storage: Storage, scheme: str, applied: Sequence[Layer | str]) -> Storage:
+    """The storage knowing what is around it, also while the next wrapper looks at it."""
     return storage.reopened_by(
         functools.partial(_reopen, scheme, tuple(applied)),
         tuple((each.name, each.config) for each in applied if isinstance(each, Layer)),

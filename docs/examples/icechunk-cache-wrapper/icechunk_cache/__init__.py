@@ -1,0 +1,1 @@
+"""A disk cache for any storage of icechunk-core: ``cached+s3://bucket/prefix``."""
