@@ -12,6 +12,8 @@ from html import escape
 
 __all__ = ["bytes_text", "chip", "code", "facts", "fold", "page", "printable", "shortened", "table", "text"]
 
+_LONGEST = 4_000
+"""Letters of one value that are shown."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 # Classes are doubled to win over the rules that notebooks have for all tables.
@@ -31,6 +33,7 @@ font-variant-numeric:tabular-nums}
 .icck summary{cursor:pointer}
 .icck details>:not(summary){margin-left:1.1em}
 .icck .icck-code,.icck pre{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px}
+.icck.icck td>pre{margin-left:0}
 .icck.icck pre{white-space:pre-wrap;overflow-wrap:anywhere;background:none;border:0;padding:0;
 margin:.1em 0 .1em 1.1em;line-height:1.4}
 .icck .icck-chip{display:inline-block;border-radius:.7em;padding:0 .6em;margin:.05em .25em .05em 0;
@@ -93,7 +96,10 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
 
 def _cell(value: object) -> str:
     nested = getattr(value, "_repr_html_", None)
-    return text(value) if nested is None else str(nested())
+    if nested is not None:
+        return str(nested())
+    shown = shortened(str(value), _LONGEST)
+    return f"<pre>{text(shown)}</pre>" if "\n" in shown else text(shown)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:

@@ -11,7 +11,6 @@ import copy
 import operator
 from collections.abc import Callable
 from enum import Enum
-from html import escape
 from typing import Any, ClassVar, TypeVar
 
 import attrs
@@ -19,7 +18,7 @@ from attrs import define, field, frozen
 
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import InvalidInputError
-from icechunk_core.format.config_display import described, executable
+from icechunk_core.format.config_display import as_html, described, executable
 
 __all__ = [
     "Codec",
@@ -29,7 +28,6 @@ __all__ = [
     "choice",
     "custom",
     "flag",
-    "html_cell",
     "integer",
     "invalid",
     "node",
@@ -200,12 +198,6 @@ def _typed(cls: type, description: str) -> Callable[[Tree], Any]:
     return from_tree
 
 
-def html_cell(value: Any) -> str:
-    """A value in a notebook: as itself shows it, or as text."""
-    nested = getattr(value, "_repr_html_", None)
-    return escape(str(value)) if nested is None else str(nested())
-
-
 @define
 class ConfigNode:
     """Base of the configuration classes: one dict of the stored tree.
@@ -230,8 +222,7 @@ class ConfigNode:
         return described(self)
 
     def _repr_html_(self) -> str:
-        rows = (f"<tr><th>{key}</th><td>{html_cell(getattr(self, key))}</td></tr>" for key in self.codecs())
-        return f"<div><b>icechunk_core.{type(self).__name__}</b><table>{''.join(rows)}</table></div>"
+        return as_html(self)
 
     @classmethod
     def codecs(cls) -> dict[str, Codec]:

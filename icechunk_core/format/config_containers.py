@@ -7,7 +7,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from enum import Enum
-from html import escape
 from typing import Any, ClassVar, TypeAlias
 
 from attrs import define, field
@@ -22,6 +21,7 @@ from icechunk_core.format.config_base import (
     invalid,
     variant_of,
 )
+from icechunk_core.html import page, text
 
 __all__ = ["ChecksumAlgorithm", "ObjectStoreConfig", "S3Options", "VirtualChunkContainer"]
 
@@ -172,7 +172,7 @@ class ObjectStoreConfig:
         return scheme in self.schemes
 
     def _repr_html_(self) -> str:
-        return f"<div><b>icechunk_core.{type(self).__qualname__}</b><pre>{escape(repr(self))}</pre></div>"
+        return page(type(self).__qualname__, f"<pre>{text(repr(self))}</pre>")
 
     def to_tree(self) -> Tree:
         """The stored form."""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from icechunk_core.html import facts, fold, page
+
 if TYPE_CHECKING:
     from icechunk_core.format.config_base import ConfigNode
 
-__all__ = ["described", "executable"]
+__all__ = ["Setting", "as_html", "described", "executable", "settings"]
 
 _INDENT = "    "
 _CLASS = re.compile(r"(?<![.\w])(?:Manifest\w+|ObjectStoreConfig)(?=\.)")
@@ -154,3 +156,68 @@ def _line(owner: str, each: attrs.Attribute[Any], value: Any, defaults: Mapping[
         yield f"{each.name}: {defaults[each.name]} (default)"
     else:
         yield f"{each.name}: {value.name if isinstance(value, Enum) else executable(value)}"
+
+
+@attrs.frozen
+class Setting:
+    """One setting and its value.
+
+    Attributes
+    ----------
+    name
+        Its place, such as ``caching.num_chunk_refs``.
+    value
+        The value that applies, as text.
+    given
+        Whether it was set; otherwise it is the default.
+    """
+
+    name: str
+    value: str
+    given: bool
+
+
+def settings(value: ConfigNode) -> list[Setting]:
+    """Every setting of a configuration that has a value, nested ones included.
+
+    >>> from icechunk_core.format.configuration import CompressionConfig
+    >>> [(each.name, each.value, each.given) for each in settings(CompressionConfig(level=5))]
+    [('algorithm', 'Zstd', False), ('level', '5', True)]
+    """
+    return list(_settings(value, _DEFAULTS.get(type(value).__name__, {}), ""))
+
+
+def _settings(value: ConfigNode, defaults: Mapping[str, Any], prefix: str) -> Iterator[Setting]:
+    owner = type(value).__name__
+    for each in _fields(value):
+        inner, name = getattr(value, each.name), prefix + each.name
+        cls = each.metadata.get("node")
+        if inner is None and cls is not None and each.name in _NESTED_BY_DEFAULT.get(owner, ()):
+            inner = cls()
+        if hasattr(inner, "codecs"):
+            below = f"{owner}.{each.name}" if f"{owner}.{each.name}" in _DEFAULTS else type(inner).__name__
+            yield from _settings(inner, _DEFAULTS.get(below, {}), name + ".")
+        elif isinstance(inner, Mapping) and inner and all(hasattr(item, "codecs") for item in inner.values()):
+            for key, item in inner.items():
+                yield from _settings(item, {}, f"{name}[{key}].")
+        elif hasattr(getattr(inner, "options", None), "codecs"):
+            yield Setting(name, repr(inner).partition("(")[0], True)
+            yield from _settings(inner.options, {}, name + ".")
+        elif inner is not None:
+            yield Setting(name, inner.name if isinstance(inner, Enum) else _plain(inner), True)
+        elif each.name in defaults:
+            yield Setting(name, str(defaults[each.name]), False)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else executable(value)
+
+
+def as_html(value: ConfigNode) -> str:
+    """What was set, and behind a line that unfolds it what has its default."""
+    every = settings(value)
+    given = [(each.name, each.value) for each in every if each.given]
+    rest = [(each.name, each.value) for each in every if not each.given]
+    shown = facts(given) if given else "<div class='icck-note'>nothing is set</div>"
+    folded = fold(f"<span class='icck-mute'>{len(rest)} defaults</span>", facts(rest)) if rest else ""
+    return page(type(value).__name__, shown, folded)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from attrs import AttrsInstance, evolve, field, fields, frozen
+
+from icechunk_core.html import bytes_text, facts, page
 
 __all__ = ["ChunkStorageStats", "GCSummary", "PackStats", "RepackSummary"]
 
@@ -22,11 +22,19 @@ def _text(value: AttrsInstance) -> str:
 
 
 def _html(value: AttrsInstance) -> str:
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(shown)}</td></tr>"
-        for name, shown in _lines(value)
-    )
-    return f"<table><caption>icechunk_core.{type(value).__name__}</caption>{rows}</table>"
+    pairs = [
+        (name.replace("_", " "), _for_people(name, getattr(value, name)))
+        for name in (item.name for item in fields(type(value)))
+    ]
+    return page(type(value).__name__, facts(pairs))
+
+
+def _for_people(name: str, value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "none"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return bytes_text(value) if "bytes" in name else f"{value:,}"
+    return str(value)
 
 
 @frozen(repr=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from html import escape
 
 from attrs import field, frozen
+
+from icechunk_core.html import facts, page, text
 
 __all__ = ["Orphans", "Problem", "ProblemKind", "VerifyReport"]
 
@@ -119,10 +120,11 @@ class VerifyReport:
         return "\n".join([*lines, *map(str, self.problems)])
 
     def _repr_html_(self) -> str:
-        verdict = "Nothing is wrong" if self.ok else f"{self.problem_count:,} problems"
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in self._rows()
-        )
-        problems = "".join(f"<li>{escape(str(problem))}</li>" for problem in self.problems)
-        return f"<table><caption>{verdict}</caption>{rows}</table><ul>{problems}</ul>"
+        verdict = "nothing is wrong" if self.ok else f"{self.problem_count:,} problems"
+        found = "".join(f"<div class='icck-row'>{text(problem)}</div>" for problem in self.problems[:_SHOWN])
+        more = len(self.problems) - _SHOWN
+        note = f"<div class='icck-note'>… {more:,} more</div>" if more > 0 else ""
+        return page("VerifyReport", facts(self._rows()), found, note, about=verdict)
+
+
+_SHOWN = 100

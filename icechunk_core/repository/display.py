@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import Enum
-from html import escape
 from typing import Any
 
 import attrs
+
+from icechunk_core.html import facts, page
 
 __all__ = ["Described", "html_of", "text_of"]
 
@@ -31,15 +34,17 @@ def text_of(title: str, items: Iterable[tuple[str, Any]]) -> str:
 
 def html_of(title: str, items: Iterable[tuple[str, Any]]) -> str:
     """The same as HTML: a heading and a table."""
-    rows = []
-    for name, value in items:
-        nested = getattr(value, "_repr_html_", None)
-        cell = nested() if nested is not None else escape(_shown(value))
-        rows.append(
-            f'<tr><th style="text-align: left; vertical-align: top">{escape(name)}</th>'
-            f'<td style="text-align: left">{cell}</td></tr>'
-        )
-    return f"<div><b>icechunk_core.{escape(title)}</b><table>{''.join(rows)}</table></div>"
+    return page(title, facts((name.replace("_", " "), _for_people(value)) for name, value in items))
+
+
+def _for_people(value: Any) -> Any:
+    if hasattr(value, "_repr_html_"):
+        return value
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S UTC")
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value), indent=1, ensure_ascii=False, default=str) if value else "none"
+    return "none" if value is None else _shown(value)
 
 
 class Described:

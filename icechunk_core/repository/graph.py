@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import field, frozen
 
+from icechunk_core.clock import datetime_from_us
 from icechunk_core.format import repo_info
 from icechunk_core.history import History
+from icechunk_core.html import page
+from icechunk_core.session.plotting import new_axes
 from icechunk_core.transaction.graph import render_graph
 from icechunk_core.transaction.graph_svg import draw_graph
 
@@ -16,7 +21,7 @@ __all__ = ["AncestryGraph", "history_graph", "line_graph"]
 class AncestryGraph:
     """Snapshots and how they descend from each other, newest first, with the names of branches and tags.
 
-    Prints as text, shows as a drawing in notebooks.
+    Prints as text, shows as a drawing in notebooks: of the 150 newest snapshots, where there are more.
     """
 
     _entries: tuple[repo_info.SnapshotInfo, ...]
@@ -33,7 +38,43 @@ class AncestryGraph:
     __repr__ = __str__
 
     def _repr_svg_(self) -> str:
-        return draw_graph(self._entries, self._labels, color=not self._plain)
+        return draw_graph(self._entries, self._labels, color=not self._plain, most=_MOST_DRAWN)
+
+    def _repr_html_(self) -> str:
+        # In the page, and not as a picture beside it, the drawing has the text's colour on every theme.
+        count = len(self._entries)
+        about = f"{count:,} snapshot{'' if count == 1 else 's'}"
+        return page("AncestryGraph", f"<div class='icck-wide'>{self._repr_svg_()}</div>", about=about)
+
+    def plot(self, ax: Any = None) -> Any:
+        """How the history grew: snapshots over time, as a plot of matplotlib.
+
+        Parameters
+        ----------
+        ax
+            Axes to draw on; new ones without them.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With the plot.
+
+        Raises
+        ------
+        InvalidInputError
+            If matplotlib is not installed.
+        """
+        axes = new_axes() if ax is None else ax
+        times = sorted(info.flushed_at for info in self._entries)
+        axes.step([datetime_from_us(time) for time in times], range(1, len(times) + 1), where="post")
+        axes.set_xlabel("committed")
+        axes.set_ylabel("snapshots")
+        axes.set_ylim(bottom=0)
+        axes.tick_params(axis="x", rotation=30)
+        return axes
+
+
+_MOST_DRAWN = 150
 
 
 async def _labels(history: History) -> dict[bytes, list[str]]:

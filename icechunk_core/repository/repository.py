@@ -10,12 +10,13 @@ from icechunk_core.drive import blocking, blocking_opener
 from icechunk_core.format.configuration import RepositoryConfig, StorageSettings
 from icechunk_core.format.json_values import json_object
 from icechunk_core.history.creation import detect_spec_version
+from icechunk_core.html import facts, fold, page
 from icechunk_core.repository import opening
 from icechunk_core.repository.arguments import warn_about_missing_credentials
 from icechunk_core.repository.attribution import Attribution
 from icechunk_core.repository.checking import CheckingPart
 from icechunk_core.repository.copying import CopyingPart
-from icechunk_core.repository.display import html_of, text_of
+from icechunk_core.repository.display import text_of
 from icechunk_core.repository.inspection import InspectionPart
 from icechunk_core.repository.maintenance_methods import MaintenancePart
 from icechunk_core.repository.pack_methods import PacksPart
@@ -307,9 +308,6 @@ class Repository(
         self._commit_metadata = saved["commit_metadata"]
         self._attribution = saved["attribution"]
 
-    def _described(self) -> list[tuple[str, Any]]:
-        return [("storage", self.storage), ("config", self.config)]
-
     def __repr__(self) -> str:
         return f"<icechunk_core.Repository (spec {self._context.spec_version}) on {self.storage!r}>"
 
@@ -319,4 +317,7 @@ class Repository(
         return text_of(f"Repository (v{self._context.spec_version})", shown)
 
     def _repr_html_(self) -> str:
-        return html_of(f"Repository (v{self._context.spec_version})", self._described())
+        shown = facts([("storage", repr(self.storage)), ("packs", repr(self._context.packs))])
+        config = fold("configuration", self.config._repr_html_())
+        requests = fold("requests so far", self.io_stats._repr_html_())
+        return page(f"Repository (v{self._context.spec_version})", shown, config, requests)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from icechunk_core.drive import blocking
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, ReadOnlyError
 from icechunk_core.format import base32
 from icechunk_core.format.json_values import json_object
+from icechunk_core.html import facts, fold, page
 from icechunk_core.session.chunk_methods import ChunkMethods
 from icechunk_core.session.commit import CommitKind, commit
 from icechunk_core.session.modes import SessionMode
@@ -354,7 +354,6 @@ class Session(ChunkMethods, ViewMethods):
         return "\n".join([f"<icechunk_core.{type(self).__name__}>", *lines])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in self._shown()
-        )
-        return f"<div><b>icechunk_core.{type(self).__name__}</b><table>{rows}</table></div>"
+        shown = facts((name.replace("_", " "), value) for name, value in self._shown())
+        requests = fold("<span class='icck-mute'>requests so far</span>", self.io_stats._repr_html_())
+        return page(type(self).__name__, shown, requests)

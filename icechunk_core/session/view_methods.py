@@ -8,7 +8,6 @@ from icechunk_core.drive import blocking
 from icechunk_core.errors import ErrorKind, NodeNotFoundError
 from icechunk_core.session.paths import absolute_path
 from icechunk_core.session.views import ChunkMap, NodeTree, map_chunks
-from icechunk_core.transaction.tree import render_tree
 
 if TYPE_CHECKING:
     from icechunk_core.contract.io_stats import IoStats
@@ -54,7 +53,7 @@ class ViewMethods:
         nodes = [node async for node in self._state.nodes(path)]
         if not nodes and path != "/":
             raise NodeNotFoundError(f"there is no node at {path!r}", kind=ErrorKind.NODE_NOT_FOUND)
-        return NodeTree(render_tree(nodes, top=path))
+        return NodeTree(nodes, path)
 
     tree = blocking(tree_async)
 

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from attrs import field, frozen
 
 from icechunk_core.format.chunk_refs import ChunkRefs, RefKind
+from icechunk_core.format.snapshot import NodeSnapshot
+from icechunk_core.session import drawing
+from icechunk_core.session.plotting import new_axes
+from icechunk_core.transaction.tree import render_tree
 
 __all__ = ["ChunkMap", "NodeTree", "map_chunks"]
 
 _TEXT_WIDTH, _TEXT_HEIGHT = 72, 24
 _DRAWN_WIDTH, _DRAWN_HEIGHT = 120, 60
-_CELL = 8
 _KINDS = (("native", RefKind.NATIVE), ("virtual", RefKind.VIRTUAL), ("inline", RefKind.INLINE))
 # One letter for cells whose chunks are all there, one for those of which some are missing.
 _LETTERS = {"native": "█▓", "virtual": "◆◇", "inline": "●○"}
-_COLORS = {"native": "#2a78b5", "virtual": "#e08a2e", "inline": "#4f9d4f"}
-_EMPTY = "#e4e4e4"
 
 
 @frozen(repr=False)
 class NodeTree:
     """Groups, and arrays with shape and data type; prints as a drawing.
 
+    In notebooks groups fold, and of very many nodes only the first are shown.
+
     Attributes
     ----------
-    text
-        The drawing.
+    nodes
+        The nodes, as the format has them.
+    top
+        Path of the first one.
     """
 
-    text: str
+    nodes: Sequence[NodeSnapshot]
+    top: str = "/"
+
+    @property
+    def text(self) -> str:
+        """The drawing."""
+        return render_tree(self.nodes, top=self.top)
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre style='line-height:1.2'>{escape(self.text)}</pre>"
+        return drawing.tree_html(self.nodes, self.top)
 
 
 @frozen(repr=False, eq=False)
@@ -77,55 +88,69 @@ class ChunkMap:
         return self.total - sum(self.counts.values())
 
     def _title(self) -> str:
-        grid = " × ".join(map(str, self.num_chunks)) or "1"
         parts = [
             f"{self.counts[name]:,} {name} ({self.sizes[name]:,} bytes)"
             for name, _ in _KINDS
             if self.counts[name]
         ]
         parts.append(f"{self.missing:,} missing")
-        return f"{self.path}: {grid} chunks; {', '.join(parts)}"
+        return f"{self.path}: {self._grid()} chunks; {', '.join(parts)}"
 
-    def _kind_and_part(self, cells: npt.NDArray[np.int64], capacity: float) -> tuple[str | None, float]:
-        count = int(cells.sum())
-        if not count:
-            return None, 0.0
-        return _KINDS[int(cells.argmax())][0], min(1.0, count / capacity)
+    def _grid(self) -> str:
+        return " × ".join(map(str, self.num_chunks)) or "1"
 
     def __repr__(self) -> str:
         cells, capacity = _shrunk(self._cells, self._capacity, _TEXT_HEIGHT, _TEXT_WIDTH)
+        kinds, parts = _kinds_and_parts(cells, capacity)
         lines = [self._title()]
-        for row in range(cells.shape[0]):
-            letters = []
-            for column in range(cells.shape[1]):
-                kind, part = self._kind_and_part(cells[row, column], capacity[row, column])
-                letters.append("·" if kind is None else _LETTERS[kind][int(part < 1)])
+        for row_kinds, row_parts in zip(kinds.tolist(), parts.tolist(), strict=True):
+            letters = [
+                "·" if kind < 0 else _LETTERS[_KINDS[kind][0]][int(part < 1)]
+                for kind, part in zip(row_kinds, row_parts, strict=True)
+            ]
             lines.append("".join(letters))
         used = [name for name, _ in _KINDS if self.counts[name]]
         legend = [f"{_LETTERS[name][0]} {name}, {_LETTERS[name][1]} partly" for name in used]
         return "\n".join([*lines, "; ".join([*legend, "· missing"])])
 
     def _repr_html_(self) -> str:
-        rows, columns = self._cells.shape[:2]
-        rectangles = []
-        for row in range(rows):
-            for column in range(columns):
-                kind, part = self._kind_and_part(self._cells[row, column], self._capacity[row, column])
-                color = _EMPTY if kind is None else _COLORS[kind]
-                opacity = 1 if kind is None else round(0.35 + 0.65 * part, 2)
-                rectangles.append(
-                    f"<rect x='{column * _CELL}' y='{row * _CELL}' width='{_CELL - 1}' height='{_CELL - 1}' "
-                    f"fill='{color}' fill-opacity='{opacity}'/>"
-                )
-        legend = " ".join(
-            f"<span style='color:{_COLORS[name]}'>■</span> {name}" for name, _ in _KINDS if self.counts[name]
+        kinds, parts = _kinds_and_parts(self._cells, self._capacity)
+        rows = [(name, self.counts[name], self.sizes[name]) for name, _ in _KINDS if self.counts[name]]
+        return drawing.chunk_map_html(
+            self.path, self._grid(), self._title(), [*rows, ("missing", self.missing, None)], kinds, parts
         )
-        return (
-            f"<div><div>{escape(self._title())}</div>"
-            f"<svg width='{columns * _CELL}' height='{rows * _CELL}' role='img' "
-            f"aria-label='{escape(self._title(), quote=True)}'>{''.join(rectangles)}</svg>"
-            f"<div>{legend} <span style='color:{_EMPTY}'>■</span> missing</div></div>"
+
+    def plot(self, ax: Any = None) -> Any:
+        """The map as a plot of matplotlib: colours tell the kind, pale cells are partly there.
+
+        Parameters
+        ----------
+        ax
+            Axes to draw on; new ones without them.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With the plot.
+
+        Raises
+        ------
+        InvalidInputError
+            If matplotlib is not installed.
+        """
+        axes = new_axes() if ax is None else ax
+        kinds, parts = _kinds_and_parts(self._cells, self._capacity)
+        height, width = _plane(self.num_chunks)
+        axes.imshow(
+            drawing.pixels(kinds, parts),
+            extent=(0, width, height, 0),
+            aspect="auto",
+            interpolation="nearest",
         )
+        axes.set_title(f"{self.path} ({self._grid()} chunks)")
+        axes.set_xlabel("chunk, last dimension")
+        axes.set_ylabel("chunk, dimension before")
+        return axes
 
 
 def map_chunks(path: str, num_chunks: tuple[int, ...], blocks: Iterable[ChunkRefs]) -> ChunkMap:
@@ -150,6 +175,15 @@ def map_chunks(path: str, num_chunks: tuple[int, ...], blocks: Iterable[ChunkRef
     behind = max(1, int(np.prod(num_chunks, dtype=np.int64)) // max(1, height * width))
     capacity = np.outer(_members(height, rows), _members(width, columns)).astype(np.float64) * behind
     return ChunkMap(path, num_chunks, counts, sizes, cells, capacity)
+
+
+def _kinds_and_parts(
+    cells: npt.NDArray[np.int64], capacity: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Of each cell the kind that most of its chunks are of (-1 without any), and which part is there."""
+    there = cells.sum(axis=2)
+    kinds = np.where(there > 0, cells.argmax(axis=2), -1)
+    return kinds, np.minimum(1.0, there / np.maximum(capacity, 1))
 
 
 def _plane(num_chunks: tuple[int, ...]) -> tuple[int, int]:

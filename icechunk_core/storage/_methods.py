@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from html import escape
 from typing import Any
 
 from attrs import frozen
@@ -18,6 +17,7 @@ from icechunk_core.credentials import AnyAzureCredential, AnyGcsCredential, AnyS
 from icechunk_core.drive import run
 from icechunk_core.errors import StorageConfigError
 from icechunk_core.format.configuration import S3Options, StorageSettings
+from icechunk_core.html import page, text
 from icechunk_core.plugins import open_storage
 from icechunk_core.storage._cloud import http_storage, redirect_storage
 from icechunk_core.storage._open import in_memory_storage, local_filesystem_storage
@@ -258,7 +258,7 @@ def _listed(storage: Storage, prefix: str | None) -> list[ObjectInfo]:
 
 
 def _repr_html_(self: Storage) -> str:
-    return f"<div><b>icechunk_core.Storage</b><pre>{escape(repr(self))}</pre></div>"
+    return page("Storage", f"<pre>{text(repr(self))}</pre>")
 
 
 _CONSTRUCTORS = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from html import escape
 from typing import Any, Literal
 
 from zarr.abc.store import ByteRequest, Store
@@ -25,6 +24,7 @@ from icechunk_core.errors import (
     ReadOnlyError,
     SessionStateError,
 )
+from icechunk_core.html import facts, page
 from icechunk_core.ids import SystemIds
 from icechunk_core.store import listing
 from icechunk_core.store.byte_ranges import KeyRange, as_request, reads_nothing, slice_value, to_byte_range
@@ -131,7 +131,8 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
         return "icechunk://"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        mode = "read-only" if self.read_only else "writable"
+        return page("IcechunkStore", facts([("mode", mode), ("session", self.session)]))
 
     def __reduce__(self) -> tuple[Callable[..., IcechunkStore], tuple[Any, ...]]:
         read_only = self._control.read_only_after_pickling(self._session, read_only=self._read_only)

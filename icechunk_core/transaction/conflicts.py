@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import IntEnum
-from html import escape
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +16,7 @@ from attrs import frozen
 
 from icechunk_core.format.snapshot import NodeTable
 from icechunk_core.format.transaction_log import TransactionLog
+from icechunk_core.html import page, text
 from icechunk_core.transaction.change_set import ChangeSet, Coords
 from icechunk_core.transaction.log_builder import coords_table
 from icechunk_core.transaction.paths import ancestors, parent, path_key
@@ -93,7 +93,7 @@ class Conflict:
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        return page("Conflict", f"<pre>{text(repr(self))}</pre>")
 
 
 # --- what the rules look at ------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,8 @@ from attrs import field, frozen
 
 from icechunk_core.format.snapshot import NodeTable
 from icechunk_core.format.transaction_log import TransactionLog
+from icechunk_core.html import fold, page, shortened, text
+from icechunk_core.html import table as table_html
 from icechunk_core.transaction.change_set import ChangeSet
 from icechunk_core.transaction.log_builder import build_transaction_log, sorted_coords
 
@@ -86,11 +87,45 @@ class Diff:
         )
 
     def _repr_html_(self) -> str:
-        sections = "".join(
-            f"<details open><summary>{title}</summary><pre>{escape(chr(10).join(lines))}</pre></details>"
-            for title, lines in self._parts()
-        )
-        return f"<div>{sections or 'No changes'}</div>"
+        parts = [
+            _fold(title, len(paths), _lines(sorted(paths))) for title, paths in self._sections() if paths
+        ]
+        if self._chunks:
+            shown = sorted(self._chunks.items())[:_SHOWN_PATHS]
+            rows = [[path, f"{len(coords):,}", _extent(coords)] for path, coords in shown]
+            body = table_html(["array", "chunks", "between"], rows) + _more(len(self._chunks) - len(shown))
+            parts.append(_fold("Chunks updated", sum(map(len, self._chunks.values())), body))
+        if self.moved_nodes:
+            moves = [f"{source} → {target}" for source, target in self.moved_nodes]
+            parts.append(_fold("Nodes moved/renamed", len(moves), _lines(moves)))
+        return page("Diff", *(parts or ["<div class='icck-note'>No changes</div>"]))
+
+
+_SHOWN_PATHS = 100
+_SIGNS = {"created": ("+", "#2e9e44"), "deleted": ("−", "#cc4b4b")}
+
+
+def _fold(title: str, count: int, body: str) -> str:
+    sign, color = next((both for word, both in _SIGNS.items() if word in title), ("~", "#c08020"))
+    mark = f"<b style='color:{color}'>{sign}</b>"
+    return fold(f"{mark} {text(title)} <span class='icck-mute'>{count:,}</span>", body, opened=True)
+
+
+def _lines(paths: Sequence[str]) -> str:
+    shown = [f"<div class='icck-code'>{text(shortened(path, 300))}</div>" for path in paths[:_SHOWN_PATHS]]
+    return "".join(shown) + _more(len(paths) - _SHOWN_PATHS)
+
+
+def _more(count: int) -> str:
+    return f"<div class='icck-note'>… {count:,} more</div>" if count > 0 else ""
+
+
+def _extent(coords: npt.NDArray[np.uint32]) -> str:
+    """The smallest box around coordinates, as ranges of chunks along each dimension."""
+    if not len(coords) or not coords.shape[1]:
+        return ""
+    ends = zip(coords.min(axis=0).tolist(), coords.max(axis=0).tolist(), strict=True)
+    return ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in ends)
 
 
 def build_diff(logs: Sequence[TransactionLog], older: NodeTable, newer: NodeTable) -> Diff:

@@ -24,6 +24,7 @@ def draw_graph(
     *,
     color: bool = True,
     trunk: str = "main",
+    most: int | None = None,
 ) -> str:
     """Draw snapshots and their descent as an ``<svg>`` element.
 
@@ -33,16 +34,21 @@ def draw_graph(
         As for `icechunk_core.transaction.graph.render_graph`.
     color
         One colour per line of descent; else all in the colour of the text around.
+    most
+        Draw so many of the newest only, and say how many are left out.
     """
-    nodes = layout_graph(entries, refs, trunk=trunk)
-    places = {node.info.id: node for node in nodes}
+    every = layout_graph(entries, refs, trunk=trunk)
+    nodes = every[:most]
+    places = {node.info.id: node for node in every}
     columns = 1 + max((node.column for node in nodes), default=0)
     left = 2 * _MARGIN + columns * _COLUMN
     parts: list[str] = []
     for node in nodes:
         parent = places.get(node.info.parent_id) if node.info.parent_id is not None else None
-        if parent is not None:
+        if parent is not None and parent.row < len(nodes):
             parts.append(_line(node, parent, color))
+        elif parent is not None:
+            parts.append(_open_line(node, len(nodes), color))
     longest = 0
     for node in nodes:
         labels = refs.get(node.info.id, ())
@@ -52,7 +58,11 @@ def draw_graph(
         parts.append(_text(node, labels, left, color))
         letters = sum(len(label) + 2 for label in labels)
         longest = max(longest, letters + len(short_message(node.info)) + 12)
-    width, height = left + longest * _LETTER, 2 * _MARGIN + max(0, len(nodes) - 1) * _ROW
+    rows = len(nodes)
+    if rows < len(every):
+        parts.append(_left_out(len(every) - rows, left, rows))
+        rows += 1
+    width, height = left + longest * _LETTER, 2 * _MARGIN + max(0, rows - 1) * _ROW
     size = f'width="{width}" height="{height}"'
     body = "".join(f"  {part}\n" for part in parts)
     return (
@@ -81,6 +91,19 @@ def _line(child: GraphNode, parent: GraphNode, color: bool) -> str:
         bend, middle = end_y - _ROW, end_y - _ROW // 2
         path = f"M {x} {y} V {bend} C {x} {middle}, {end_x} {middle}, {end_x} {end_y}"
     return f'<path d="{path}" fill="none" stroke="{_tint(child.column, color)}" stroke-width="2"/>'
+
+
+def _open_line(child: GraphNode, rows: int, color: bool) -> str:
+    """Down the child's column to the end of a drawing that does not show its parent."""
+    x, y = _x(child), _y(child)
+    end = _MARGIN + rows * _ROW - _ROW // 3
+    tint = _tint(child.column, color)
+    return f'<path d="M {x} {y} V {end}" fill="none" stroke="{tint}" stroke-width="2" opacity="0.5"/>'
+
+
+def _left_out(count: int, left: int, rows: int) -> str:
+    y = _MARGIN + rows * _ROW + 4
+    return f'<text x="{left}" y="{y}" fill="currentColor" opacity="0.6">… {count:,} older ones</text>'
 
 
 def _text(node: GraphNode, labels: Sequence[str], left: int, color: bool) -> str:

@@ -10,13 +10,15 @@ from attrs import field, mutable
 from icechunk_core.format.snapshot import NodeSnapshot
 from icechunk_core.transaction.paths import path_key
 
-__all__ = ["render_tree"]
+__all__ = ["Branch", "branches", "data_type", "render_tree"]
 
 
 @mutable
-class _Branch:
+class Branch:
+    """A node, or only a name on the way to one, and what is below it by name."""
+
     node: NodeSnapshot | None = None
-    below: dict[str, _Branch] = field(factory=dict)
+    below: dict[str, Branch] = field(factory=dict)
 
 
 def render_tree(nodes: Iterable[NodeSnapshot], *, top: str = "/") -> str:
@@ -25,13 +27,7 @@ def render_tree(nodes: Iterable[NodeSnapshot], *, top: str = "/") -> str:
     A group that has members but does not exist itself is drawn with a question mark. ``top`` is the
     path of the node that stands first; all others are below it.
     """
-    root = _Branch()
-    for node in nodes:
-        branch = root
-        for part in node.path[len(top.rstrip("/")) :].split("/")[1:]:
-            if part:
-                branch = branch.below.setdefault(part, _Branch())
-        branch.node = node
+    root = branches(nodes, top=top)
     lines = [_printable(top) + _about(root)]
     # (branch, indentation) still to be drawn, the next one last: deep hierarchies need no recursion.
     waiting = _rows(root, "")
@@ -42,7 +38,19 @@ def render_tree(nodes: Iterable[NodeSnapshot], *, top: str = "/") -> str:
     return "\n".join(lines)
 
 
-def _rows(branch: _Branch, indent: str) -> list[tuple[str, _Branch, str]]:
+def branches(nodes: Iterable[NodeSnapshot], *, top: str = "/") -> Branch:
+    """The nodes as they lie below one another."""
+    root = Branch()
+    for node in nodes:
+        branch = root
+        for part in node.path[len(top.rstrip("/")) :].split("/")[1:]:
+            if part:
+                branch = branch.below.setdefault(part, Branch())
+        branch.node = node
+    return root
+
+
+def _rows(branch: Branch, indent: str) -> list[tuple[str, Branch, str]]:
     names = sorted(branch.below, key=path_key)
     rows = []
     for name in names:
@@ -53,22 +61,24 @@ def _rows(branch: _Branch, indent: str) -> list[tuple[str, _Branch, str]]:
     return rows[::-1]
 
 
-def _about(branch: _Branch) -> str:
+def _about(branch: Branch) -> str:
     node = branch.node
     if node is None:
         return " ?" if branch.below else ""
     if node.array is None:
         return ""
-    return f" {node.array.shape}{_data_type(node.user_data)}"
+    name = data_type(node.user_data)
+    return f" {node.array.shape}{' ' if name else ''}{_printable(name)}"
 
 
-def _data_type(user_data: bytes) -> str:
+def data_type(user_data: bytes) -> str:
+    """The name of an array's data type in its ``zarr.json``; empty where that does not tell."""
     try:
         declared = json.loads(user_data)["data_type"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     name = declared.get("name") if isinstance(declared, dict) else declared
-    return f" {_printable(name)}" if isinstance(name, str) else ""
+    return name if isinstance(name, str) else ""
 
 
 def _printable(text: str) -> str:

@@ -23,7 +23,10 @@ from icechunk_core.contract.types import (
 __all__ = ["observed"]
 
 _KEY_CLASSES = frozenset({"chunks", "manifests", "snapshots", "transactions", "refs", "overwritten", "repo"})
-_modules = sys.modules
+
+
+def _nothing(size: int) -> None:
+    """Where there is nobody else to tell."""
 
 
 def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> Storage:
@@ -44,7 +47,7 @@ def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> St
     storage = storage.unobserved
     observer = _Observer(storage, stats, place)
     hooks: dict[str, Callable[..., Any]] = {
-        "get_range": observer.get_range,
+        "get_range": observer.get_range(),
         "put": observer.put,
         "list": observer.list,
         "head": observer.head,
@@ -58,20 +61,14 @@ def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> St
 
 
 class _Observer:
-    """The operations of a storage, each with its counting around it.
+    """The operations of a storage, each with its counting around it."""
 
-    What follows is on the way of every small chunk that is read from a local disk: it costs
-    one more coroutine and a few steps, no lock and no object.
-    """
-
-    __slots__ = ("_counters", "_get_range", "_place", "_put", "_stats", "_storage")
+    __slots__ = ("_counters", "_place", "_stats", "_storage")
 
     def __init__(self, storage: Storage, stats: tuple[IoStats, ...], place: str) -> None:
         self._storage = storage
         self._stats = stats
         self._place = place
-        self._get_range = storage.get_range_hook
-        self._put = storage.put_hook
         self._counters: dict[str, CallCounter] = {}
 
     def has(self, name: str) -> bool:
@@ -89,33 +86,51 @@ class _Observer:
         span = tracing.start(f"icechunk.storage.{operation}", **about)
         return counter if span is None else _TracedCall(counter, span)
 
-    async def get_range(
+    async def _get_range(
         self, key: str, byte_range: ByteRange, if_version: Version | None
     ) -> tuple[Buffer, ObjectInfo]:
-        operation = "get" if byte_range is None else "get_range"
-        call = self._counters.get(operation)
-        if call is None or tracing.API in _modules:
-            found: tuple[Buffer, ObjectInfo] = await self._call(
-                operation,
-                key,
-                lambda: self._get_range(key, byte_range, if_version),
-                lambda answer: len(answer[0]),
-            )
-            return found
-        under_way.set(call)
-        try:
-            answer = await self._get_range(key, byte_range, if_version)
-        except BaseException as error:
-            under_way.set(None)
-            call.failed(error)
-            raise
-        under_way.set(None)
-        size = len(answer[0])
-        for log in call.logs:
-            log.append(size)
-        if len(call.log) >= LONGEST_LOG:
-            call.shorten()
-        return answer
+        found: tuple[Buffer, ObjectInfo] = await self._call(
+            "get" if byte_range is None else "get_range",
+            key,
+            lambda: self._storage.get_range_hook(key, byte_range, if_version),
+            lambda answer: len(answer[0]),
+        )
+        return found
+
+    def get_range(self) -> Callable[..., Awaitable[tuple[Buffer, ObjectInfo]]]:
+        """The hook, which is on the way of every small chunk that is read from a local disk.
+
+        It costs one more coroutine and a few steps, no lock and no object.
+        """
+        inner, otherwise = self._storage.get_range_hook, self._get_range
+        counter = self._counter("get_range")
+        shorten, log = counter.shorten, counter.logs[0]
+        add, add_too = [each.append for each in (counter.logs * 2)[:2]]
+        if len(counter.logs) == 1:
+            add_too = _nothing
+        modules, begin = sys.modules, under_way.set
+
+        async def get_range(
+            key: str, byte_range: ByteRange, if_version: Version | None
+        ) -> tuple[Buffer, ObjectInfo]:
+            if byte_range is None or tracing.API in modules:
+                return await otherwise(key, byte_range, if_version)
+            begin(counter)
+            try:
+                answer = await inner(key, byte_range, if_version)
+            except BaseException as error:
+                begin(None)
+                counter.failed(error)
+                raise
+            begin(None)
+            size = len(answer[0])
+            add(size)
+            add_too(size)
+            if len(log) >= LONGEST_LOG:
+                shorten()
+            return answer
+
+        return get_range
 
     async def put(
         self,
@@ -130,7 +145,7 @@ class _Observer:
         version: Version = await self._call(
             operation,
             key,
-            lambda: self._put(key, data, condition, metadata, content_type, storage_class),
+            lambda: self._storage.put_hook(key, data, condition, metadata, content_type, storage_class),
             lambda _: sum(map(len, data)),
         )
         return version
