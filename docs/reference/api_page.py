@@ -11,6 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from enum import Enum
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -180,7 +181,15 @@ def render_page(group: Group) -> str:
     lines = [f"# {group.title}", *(["", group.intro] if group.intro else [])]
     for path in [*(path_of(group, name) for name in group.names), *map(_module, group.modules)]:
         lines += ["", f"::: {path}"]
+        if _is_enum(path):
+            lines += ["    options:", "      show_if_no_docstring: true"]
     return "\n".join(lines) + "\n"
+
+
+def _is_enum(path: str) -> bool:
+    module, _, name = path.rpartition(".")
+    value = getattr(importlib.import_module(module), name, None)
+    return inspect.isclass(value) and issubclass(value, Enum)
 
 
 def render_index() -> str:

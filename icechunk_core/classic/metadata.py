@@ -11,7 +11,17 @@ __all__ = ["SnapshotMetadata"]
 
 @frozen
 class SnapshotMetadata:
-    """One snapshot of the history: its id, when it was written (UTC), and its message."""
+    """One snapshot of the history.
+
+    Attributes
+    ----------
+    id
+        Its id, as text.
+    written_at
+        When it was committed, in UTC.
+    message
+        What the commit said.
+    """
 
     id: str
     written_at: datetime

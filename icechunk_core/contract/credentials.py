@@ -131,7 +131,15 @@ AnyS3Credential: TypeAlias = (
 
 @frozen
 class GcsBearerCredential:
-    """An OAuth token for Google Cloud Storage, perhaps with an end."""
+    """An OAuth token for Google Cloud Storage, perhaps with an end.
+
+    Attributes
+    ----------
+    bearer
+        The token.
+    expires_after
+        From when on it is no longer valid; ``None`` if that is not known.
+    """
 
     bearer: str = field(repr=False)
     expires_after: datetime | None = field(default=None, kw_only=True)
