@@ -89,7 +89,8 @@ Three kinds of settings, in three places:
 ```python
 from icechunk_core import CompressionConfig, Repository, RepositoryConfig
 
-repo = Repository.create("memory:", config=RepositoryConfig(compression=CompressionConfig(level=9)))
+slow_but_small = RepositoryConfig(compression=CompressionConfig(level=9))
+repo = Repository.create("memory:", config=slow_but_small)
 same = repo.reopen(config=RepositoryConfig(inline_chunk_threshold_bytes=0))
 print(same.config.compression.level, same.config.inline_chunk_threshold_bytes)
 ```
