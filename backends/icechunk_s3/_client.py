@@ -23,6 +23,7 @@ __all__ = [
     "Page",
     "Reply",
     "WriteOptions",
+    "combined_etag",
     "content_md5",
     "etag_of",
     "extra_headers",
@@ -161,6 +162,18 @@ def etag_of(text: str | None) -> str:
     if not text:
         raise Unavailable("the server's answer has no ETag; it may be no S3 service, check endpoint_url")
     return text.removeprefix("W/").strip('"')
+
+
+def combined_etag(parts: Sequence[Mapping[str, str]]) -> str | None:
+    """The ETag that S3 gives to the whole, from those of its parts; ``None`` if they are no MD5 sums.
+
+    Ceph leaves it out of its answer to the completion of an upload.
+    """
+    try:
+        digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
+    except ValueError:
+        return None
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def content_md5(body: Buffer) -> str:

@@ -15,13 +15,17 @@ __all__ = ["header_of", "with_condition"]
 
 _ETAG = re.compile(r"[!#-~]+")
 """What an ETag may consist of; no quotes, and nothing that a header cannot carry."""
+_MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
+"""What Ceph's ETags are. It compares only as many characters as its own has: a longer one would fit."""
 
 
 def header_of(version: Version, quirks: Quirks) -> str | None:
     """The value for If-Match; ``None`` if no object can have such a version."""
     if _ETAG.fullmatch(version.token) is None or version.token == "*":
         return None
-    return f'"{version.token}"' if quirks.quoted_etag else version.token
+    if quirks.quoted_etag:
+        return f'"{version.token}"'
+    return version.token if _MD5.fullmatch(version.token) else None
 
 
 def with_condition(options: WriteOptions, condition: Condition, quirks: Quirks, key: str) -> WriteOptions:

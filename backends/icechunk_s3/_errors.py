@@ -183,6 +183,8 @@ CODES: Mapping[str, _Meaning] = {
     "BandwidthLimitExceeded": _SLOW_DOWN,
     "ConditionalRequestConflict": _CONTENDED,
     "OperationAborted": _CONTENDED,
+    # How Ceph (16) answers those who lost a race for one object: another write came in between.
+    "UnknownError": _CONTENDED,
     "BadDigest": _DAMAGED,
     "InvalidDigest": _DAMAGED,
     "XAmzContentSHA256Mismatch": _DAMAGED,

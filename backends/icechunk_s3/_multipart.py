@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -11,10 +10,10 @@ from attrs import evolve
 
 from icechunk_core.contract import Buffer
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError
-from icechunk_s3._client import Client, ObjectClient, WriteOptions
+from icechunk_s3._client import Client, ObjectClient, WriteOptions, combined_etag
 from icechunk_s3._requests import Requests
 
-__all__ = ["combined_etag", "part_size_for", "upload"]
+__all__ = ["part_size_for", "upload"]
 
 MOST_PARTS = 10_000
 ABORT_SECONDS = 10.0
@@ -27,15 +26,6 @@ def part_size_for(size: int, preferred: int) -> int:
     (8, 100)
     """
     return max(preferred, -(-size // MOST_PARTS))
-
-
-def combined_etag(parts: Sequence[Mapping[str, str]]) -> str | None:
-    """The ETag that S3 gives to the whole, from those of its parts; ``None`` if they are no MD5 sums."""
-    try:
-        digests = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in parts)
-    except ValueError:
-        return None
-    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 async def upload(requests: Requests, name: str, key: str, body: Buffer, options: WriteOptions) -> str:

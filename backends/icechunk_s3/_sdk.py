@@ -16,7 +16,16 @@ from botocore import UNSIGNED
 from botocore.credentials import ReadOnlyCredentials
 
 from icechunk_core.contract import Buffer
-from icechunk_s3._client import Listed, Page, Reply, WriteOptions, content_md5, etag_of, extra_headers
+from icechunk_s3._client import (
+    Listed,
+    Page,
+    Reply,
+    WriteOptions,
+    combined_etag,
+    content_md5,
+    etag_of,
+    extra_headers,
+)
 from icechunk_s3._config import S3Config
 from icechunk_s3._credentials import CredentialSource
 from icechunk_s3._quirks import Quirks
@@ -234,7 +243,7 @@ class SdkClient:
             MultipartUpload={"Parts": listed},
             **_condition(options),
         )
-        return etag_of(answer.get("ETag"))
+        return etag_of(answer.get("ETag") or combined_etag(parts))
 
     async def abort_upload(self, name: str, upload: str) -> None:
         await self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from tests.servers import azure, gcs, s3
+from tests.servers import azure, ceph, gcs, s3
 
 __all__ = ["SERVERS", "Server", "running"]
 
@@ -20,6 +20,7 @@ SERVERS: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
     "moto": s3.moto,
     "s3rver": s3.s3rver,
     "localbucket": s3.localbucket,
+    "radosgw": ceph.radosgw,
     "fake_gcs": gcs.fake_gcs,
     "gcp_emulator": gcs.gcp_emulator,
     "azurite": azure.azurite,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
@@ -16,7 +16,7 @@ from icechunk_core.contract import Storage
 from icechunk_core.storage import s3_storage
 from tests.servers.process import free_port, free_ports, node_script, program, running
 
-__all__ = ["S3Server", "localbucket", "ministack", "moto", "s3rver", "seaweedfs"]
+__all__ = ["S3Server", "localbucket", "ministack", "moto", "ready", "s3rver", "seaweedfs"]
 
 ACCESS_KEY = "testaccesskey"
 SECRET_KEY = "test-secret-of-the-tests"
@@ -93,6 +93,9 @@ class S3Server:
         return icechunk.s3_storage(bucket=bucket, prefix=prefix, **{**self.options(), **options})
 
 
+Server = TypeVar("Server", bound=S3Server)
+
+
 @contextmanager
 def ministack(directory: Path) -> Iterator[S3Server]:
     """MiniStack: fast, with AWS's answers to conditions, and clean races."""
@@ -108,7 +111,7 @@ def ministack(directory: Path) -> Iterator[S3Server]:
         "LOG_LEVEL": "WARNING",
     }
     with running([program("ministack")], port=port, log=directory / "ministack.log", environment=environment):
-        yield _ready(S3Server("MiniStack", f"http://127.0.0.1:{port}"))
+        yield ready(S3Server("MiniStack", f"http://127.0.0.1:{port}"))
 
 
 @contextmanager
@@ -135,7 +138,7 @@ def seaweedfs(directory: Path) -> Iterator[S3Server]:
         *(f"-{name}=false" for name in switched_off),
     ]
     with running(command, port=port, log=directory / "seaweedfs.log", directory=directory):
-        yield _ready(S3Server("SeaweedFS", f"http://127.0.0.1:{port}"))
+        yield ready(S3Server("SeaweedFS", f"http://127.0.0.1:{port}"))
 
 
 @contextmanager
@@ -144,7 +147,7 @@ def moto(directory: Path) -> Iterator[S3Server]:
     port = free_port()
     command = [program("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     with running(command, port=port, log=directory / "moto.log"):
-        yield _ready(S3Server("moto", f"http://127.0.0.1:{port}"))
+        yield ready(S3Server("moto", f"http://127.0.0.1:{port}"))
 
 
 @contextmanager
@@ -158,7 +161,7 @@ def s3rver(directory: Path) -> Iterator[S3Server]:
         *("--address", "127.0.0.1", "--port", str(port), "--no-vhost-buckets"),
     ]
     with running(command, port=port, log=directory / "s3rver.log"):
-        yield _ready(S3Server("s3rver", f"http://127.0.0.1:{port}", "S3RVER", "S3RVER"))
+        yield ready(S3Server("s3rver", f"http://127.0.0.1:{port}", "S3RVER", "S3RVER"))
 
 
 @contextmanager
@@ -169,10 +172,10 @@ def localbucket(directory: Path) -> Iterator[S3Server]:
     data.mkdir()
     command = [program("localbucket"), "--host", "127.0.0.1", "--port", str(port), str(data)]
     with running(command, port=port, log=directory / "localbucket.log"):
-        yield _ready(S3Server("LocalBucket", f"http://127.0.0.1:{port}"))
+        yield ready(S3Server("LocalBucket", f"http://127.0.0.1:{port}"))
 
 
-def _ready(server: S3Server) -> S3Server:
+def ready(server: Server) -> Server:
     """Wait until buckets can be made: a port may listen before the store behind it works."""
     deadline = time.monotonic() + 60
     while True:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from icechunk_core.contract import IF_ABSENT, Condition, IfVersion, Range, Suffix, Version
+from icechunk_core.contract.errors import VersionMismatch
 from tests.backends.s3.scripted import WRITTEN, Answer, Asked, found, scripted
 
 pytestmark = pytest.mark.parametrize("lean", [True, False], ids=["lean", "sdk"])
@@ -65,8 +66,15 @@ async def test_conditions(lean: bool, condition: Condition, header: tuple[str, s
 
 async def test_ceph_wants_the_etag_without_quotes(lean: bool) -> None:
     """With the profile for Ceph, If-Match has no quotes."""
-    asked = await _put(lean, IfVersion(Version("abc")), quirks="ceph")
-    assert asked.headers["if-match"] == "abc"
+    etag = "900150983cd24fb0d6963f7d28e17f72"
+    asked = await _put(lean, IfVersion(Version(etag)), quirks="ceph")
+    assert asked.headers["if-match"] == etag
+
+
+async def test_ceph_is_not_asked_for_what_is_no_etag_of_its(lean: bool) -> None:
+    """Ceph accepts what merely begins with its ETag, so anything longer is refused before it is sent."""
+    with pytest.raises(VersionMismatch):
+        await _put(lean, IfVersion(Version("900150983cd24fb0d6963f7d28e17f720")), quirks="ceph")
 
 
 async def test_settings_of_new_objects(lean: bool) -> None:

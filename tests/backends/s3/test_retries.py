@@ -9,8 +9,8 @@ import pytest
 
 from icechunk_core.contract import ALWAYS, IF_ABSENT, Condition, IfVersion, Version
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError, Timeout, Unavailable, VersionMismatch
+from icechunk_s3._client import combined_etag
 from icechunk_s3._errors import Failure, Where
-from icechunk_s3._multipart import combined_etag
 from icechunk_s3._retry import Retries, RetryPolicy
 from tests.backends.s3.scripted import WRITTEN, Answer, error, found, reopened, scripted
 
@@ -205,3 +205,26 @@ async def test_waits(
     with pytest.raises(StorageError):
         await retries.run(_failing(failure, monkeypatch), Where("here"))  # type: ignore[arg-type]
     assert waited == pytest.approx(expected)
+
+
+async def test_a_completion_without_an_etag() -> None:
+    """Ceph answers the completion of an upload without the ETag: it follows from those of the parts."""
+    done = Answer(200, b"<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>")
+    async with scripted(CREATED, WRITTEN, WRITTEN, done) as server:
+        patient = server.storage()
+        storage = reopened(patient, multipart_threshold=5 << 20, multipart_part_size=5 << 20)
+        expected = combined_etag([{"ETag": '"fedcba9876543210"'}] * 2)
+        assert await storage.put("key", bytes((5 << 20) + 1)) == Version(str(expected))
+        await storage.close()
+        await patient.close()
+
+
+@LEAN
+async def test_cephs_losers_of_a_race_try_again(lean: bool) -> None:
+    """Ceph answers who lost a race with an UnknownError; that nothing was written is certain then."""
+    async with scripted(error(500, "UnknownError"), error(412, "PreconditionFailed")) as server:
+        storage = server.storage(lean=lean)
+        with pytest.raises(VersionMismatch):
+            await storage.put("key", b"x", IfVersion(Version("e")))
+        await storage.close()
+    assert len(server.asked) == 2
