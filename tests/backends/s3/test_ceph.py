@@ -19,7 +19,7 @@ pytestmark = [
 
 
 DELETES_THAT_LOSE = {"F13", "F14"}
-"""Found at times: a delete that races an update is acknowledged, and deletes nothing. No commit rests on it."""
+"""Found at times: a delete that races an update says it is done, and does nothing. No commit needs one."""
 
 
 def test_ceph_keeps_what_commits_need() -> None:
