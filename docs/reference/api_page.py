@@ -222,7 +222,7 @@ def _module(name: str) -> str:
 @cache
 def _of_values() -> dict[str, str]:
     """The docstrings below assignments, by the assigned name."""
-    found = {}
+    found: dict[str, str] = {}
     for source in sorted(PACKAGE.rglob("*.py")):
         body = ast.parse(source.read_text(encoding="utf-8")).body
         for statement, following in pairwise(body):
