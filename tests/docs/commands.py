@@ -114,7 +114,7 @@ def _parse(words: list[str]) -> None:
 
 def _check_extras(text: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for extras in re.findall(r"icechunk-core\[([^\]]+)\]", text):
+    for extras in re.findall(r"(?:icechunk-core|\.)\[([^\]]+)\]", text):
         unknown = set(extras.split(",")) - set(project["optional-dependencies"])
         assert not unknown, f"icechunk-core has no extras {unknown}"
 

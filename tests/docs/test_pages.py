@@ -98,3 +98,16 @@ def test_every_layer_is_explained() -> None:
     places = {name: layers.index(name) for name in named}
     tops = [min(places[name] for name in row) for row in rows]
     assert tops == sorted(tops), "the layers of docs/explanation/architecture.md are in another order"
+
+
+def test_every_extra_is_explained() -> None:
+    """The start page says what each extra of the distribution is for, but for those that develop it."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    section = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").partition("## Install")[2]
+    table = [
+        line.split("|")[1] for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")
+    ]
+    named = [name for cell in table for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted(set(project["optional-dependencies"]) - {"demo", "dev", "docs", "test"})
