@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.storage import StorePath
 
 from icechunk_core.clock import SystemClock, datetime_from_us
 from icechunk_core.drive import run
@@ -117,7 +118,8 @@ def open_group(store: Any, path: str | None, mode: GroupMode) -> zarr.Group:
         raise ReadOnlyError(
             "the store is read-only; get a writable one from Repository.writable_session(branch).store"
         )
-    return zarr.open_group(store, path=path or "", mode=mode, zarr_format=3, use_consolidated=False)
+    place = StorePath(store, (path or "").strip("/"))
+    return zarr.open_group(place, mode=mode, zarr_format=3, use_consolidated=False)
 
 
 def check_containers(store: IcechunkStore, arrays: Iterable[VirtualArray]) -> None:

@@ -1,7 +1,7 @@
 """Array metadata of Zarr format 2 as format 3: the same chunks, described for another reader.
 
 The bytes of chunks stay as they are, so every filter and compressor has to become the codec that
-undoes it: numcodecs' own are the same in both formats, under ``numcodecs.<id>`` in format 3.
+undoes it: format 3's own where it has one, else numcodecs' under ``numcodecs.<id>``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from icechunk_core.errors import ErrorKind, InvalidInputError
 __all__ = ["array_metadata_from_v2"]
 
 _DIMENSIONS = "_ARRAY_DIMENSIONS"
-# Codecs of format 3 proper that decode what numcodecs' codec of that name encodes.
-_SAME_NAME = {"vlen-utf8", "vlen-bytes"}
+_SHUFFLES = {0: "noshuffle", 1: "shuffle", 2: "bitshuffle", -1: "shuffle"}
 
 
 def array_metadata_from_v2(
@@ -79,7 +78,7 @@ def _converted(path: str, document: Mapping[str, Any], attributes: dict[str, Any
     data_type: Any = old.dtype
     codecs = [
         *_transposed(document.get("order", "C"), len(old.shape)),
-        *_codecs(path, [*filters, *compressors], _byte_order(path, data_type.to_native_dtype())),
+        *_codecs(path, [*filters, *compressors], data_type.to_native_dtype()),
     ]
     fill = old.fill_value
     if fill is not None:
@@ -146,13 +145,13 @@ def _transposed(order: str, ndim: int) -> list[dict[str, Any]]:
     return [{"name": "transpose", "configuration": {"order": list(range(ndim))[::-1]}}]
 
 
-def _codecs(path: str, configs: Sequence[Mapping[str, Any]], endian: str) -> list[dict[str, Any]]:
+def _codecs(path: str, configs: Sequence[Mapping[str, Any]], dtype: np.dtype[Any]) -> list[dict[str, Any]]:
     """The codecs for filters and compressors, in the order of encoding, around the one that makes bytes."""
     before: list[dict[str, Any]] = []
     serializer: dict[str, Any] | None = None
     after: list[dict[str, Any]] = []
     for config in configs:
-        codec, kind = _codec(path, config)
+        codec, kind = _codec(path, config, max(dtype.itemsize, 1))
         if issubclass(kind, ArrayBytesCodec):
             if serializer is not None or after:
                 raise _refused(
@@ -167,19 +166,44 @@ def _codecs(path: str, configs: Sequence[Mapping[str, Any]], endian: str) -> lis
             before.append(codec)
         else:
             after.append(codec)
-    return [*before, serializer or {"name": "bytes", "configuration": {"endian": endian}}, *after]
+    plain = {"name": "bytes", "configuration": {"endian": _byte_order(path, dtype)}}
+    return [*before, serializer or plain, *after]
 
 
-def _codec(path: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], type[Any]]:
+def _codec(path: str, config: Mapping[str, Any], item_size: int) -> tuple[dict[str, Any], type[Any]]:
+    """Format 3's own codec where it has one that undoes the same, else that of numcodecs."""
     settings = dict(config)
-    identifier = settings.pop("id")
-    name = identifier if identifier in _SAME_NAME else f"numcodecs.{identifier.removeprefix('numcodecs.')}"
+    identifier = str(settings.pop("id"))
+    codec = _standard(identifier, settings, item_size)
+    if codec is None:
+        codec = {"name": f"numcodecs.{identifier.removeprefix('numcodecs.')}"}
+        codec |= {"configuration": settings} if settings else {}
     try:
-        kind: type[Any] = get_codec_class(name)
+        return codec, get_codec_class(codec["name"])
     except KeyError as error:
         raise _refused(
             path,
-            f"no installed package has the codec {name!r}, which is what its filter or compressor "
-            f"{identifier!r} is called in Zarr format 3",
+            f"no installed package has the codec {codec['name']!r}, which is what its filter or compressor "
+            f"{identifier!r} is called in Zarr format 3. Those of numcodecs come with zarr 3.1.3 and later",
         ) from error
-    return ({"name": name, "configuration": settings} if settings else {"name": name}), kind
+
+
+def _standard(identifier: str, settings: Mapping[str, Any], item_size: int) -> dict[str, Any] | None:
+    """The codec in format 3's specification or registry; decoding needs none of the settings."""
+    if identifier in ("vlen-utf8", "vlen-bytes"):
+        return {"name": identifier}
+    if identifier == "gzip":
+        return {"name": "gzip", "configuration": {"level": settings.get("level", 1)}}
+    if identifier == "zstd":
+        chosen = {"level": settings.get("level", 0), "checksum": bool(settings.get("checksum", False))}
+        return {"name": "zstd", "configuration": chosen}
+    if identifier == "blosc":
+        chosen = {
+            "cname": settings.get("cname", "lz4"),
+            "clevel": settings.get("clevel", 5),
+            "shuffle": _SHUFFLES[settings.get("shuffle", 1)],
+            "typesize": item_size,
+            "blocksize": settings.get("blocksize", 0),
+        }
+        return {"name": "blosc", "configuration": chosen}
+    return None

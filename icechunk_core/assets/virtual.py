@@ -13,7 +13,7 @@ backend's options, or with the `Storage`: such a prefix needs no container.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -104,8 +104,13 @@ class VirtualChunks:
             If no container covers the location.
         """
         url = self.absolute(location)
-        covering = [prefix for prefix in self._prefixes if url.startswith(prefix)]
-        best = max(covering, key=len) if covering else self._bucket_prefix(url)
+        best = self._longest(url, self._prefixes) or self._bucket_prefix(url)
+        if not best:
+            # "file:///ocean data/" and "file:///ocean%20data/" are the same place.
+            decoded = self._longest(_decoded(url), map(_decoded, self._prefixes))
+            if decoded:
+                best = next(prefix for prefix in self._prefixes if _decoded(prefix) == decoded)
+                return best, _decoded(url)[len(decoded) :]
         if not best:
             raise InvalidInputError(
                 f"no virtual chunk container covers {location!r}; add one for its URL prefix to the "
@@ -116,7 +121,12 @@ class VirtualChunks:
                 kind=ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK,
             )
         rest = url[len(best) :]
-        return best, unquote(rest.split("?")[0].split("#")[0])
+        return best, _decoded(rest)
+
+    @staticmethod
+    def _longest(url: str, prefixes: Iterable[str]) -> str:
+        """The longest of the prefixes that an URL begins with, or nothing."""
+        return max((prefix for prefix in prefixes if url.startswith(prefix)), key=len, default="")
 
     def _bucket_prefix(self, url: str) -> str:
         """``scheme://bucket/`` if any bucket of that scheme may be read, else nothing."""
@@ -254,6 +264,11 @@ class VirtualChunks:
             f"authorize_virtual_chunk_access={{{prefix!r}: {_example(prefix)}}} when opening the repository",
             kind=ErrorKind.UNAUTHORIZED_VIRTUAL_CHUNK_CONTAINER,
         )
+
+
+def _decoded(url: str) -> str:
+    """The path of an URL, or a part of one, as object stores know it."""
+    return unquote(url.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0])
 
 
 def _is_place(authorized: Any) -> bool:
