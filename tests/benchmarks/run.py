@@ -1,184 +1,116 @@
 """Measure icechunk-core against Icechunk and zarr's own stores, and print one table.
 
-    python -m tests.benchmarks.run [--quick] [--rounds N] [--no-race] [--manifests]
+    python -m tests.benchmarks.run [--quick] [--rounds N] [--only GROUP ...] [--shapes]
+                                   [--million-keys] [--write FILE] [--chart FILE]
 
 Every figure comes from a process of its own; rounds go round all contestants, so that
-whatever else the machine does meets all of them. Shown are medians; ``faster`` is the
-median over the rounds of the ratio within a round.
+whatever else the machine does meets all of them. Shown are medians; ``ratio`` is the
+median over the rounds of the ratio between Icechunk and ours within a round. All of it
+takes about 20 minutes on a quiet machine with two processors.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 
-from attrs import frozen
+from attrs import evolve
 
-from tests.benchmarks.contestants import CONTESTANTS
-from tests.benchmarks.race import Outcome, race
-from tests.benchmarks.table import Row, Samples, render
+from icechunk_core.clock import SystemClock, datetime_from_us
+from tests.benchmarks import chunks, memory, object_store, race, scaling, shapes
+from tests.benchmarks.processes import machine, progress
+from tests.benchmarks.sizes import FULL, QUICK, Sizes
+from tests.benchmarks.table import Heading, Line, render
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["GROUPS", "main", "replaced", "report"]
 
-
-@frozen
-class Setting:
-    """Where and how the array is stored; which contestants take part."""
-
-    place: str
-    codec: str = "none"
-    contestants: tuple[str, ...] = CONTESTANTS
-
-    @property
-    def title(self) -> str:
-        where = {"memory": "memory", "file": "filesystem", "durable": "filesystem, synced"}[self.place]
-        return where + ("" if self.codec == "none" else ", zstd")
-
-
-SETTINGS = (
-    Setting("memory"),
-    Setting("file"),
-    Setting("durable"),
-    Setting("file", codec="zstd"),
-)
-
-# How many times faster than Icechunk this has to be, with its durability.
-TARGETS = {
-    ("get", "memory"): 10.0,
-    ("get", "filesystem"): 10.0,
-    ("write", "filesystem, synced"): 2.5,
-    ("write, fused", "filesystem, synced"): 6.5,
-    ("read", "filesystem"): 2.3,
-    ("read, fused", "filesystem"): 5.5,
-}
-WORK = {
-    "get": "`store.get`, one by one",
-    "write": "write and commit",
-    "write, fused": "write and commit, fused pipeline",
-    "commit": "commit alone",
-    "read": "read",
-    "read, fused": "read, fused pipeline",
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+GROUPS: dict[str, tuple[str, Callable[[str, Sizes], list[Line]]]] = {
+    "chunks": ("Many chunks of 4 KiB", chunks.rows),
+    "growth": ("", scaling.rows),
+    "race": ("Processes that commit to one branch", race.rows),
+    "object-store": ("An S3 server (SeaweedFS), zarr's concurrency at 64", object_store.rows),
+    "memory": ("Memory while much is written", memory.rows),
 }
 
 
-def measure(folder: str, setting: Setting, name: str, chunks: int, gets: int) -> dict[str, float]:
-    """The figures of one process."""
-    arguments = [folder, name, setting.place, setting.codec, str(chunks), str(gets)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.worker", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{name} on {setting.title} failed:\n{done.stderr}")
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+def measured(folder: str, sizes: Sizes, names: Sequence[str], *, million_keys: bool) -> list[Line]:
+    """The lines of the chosen groups, each under its heading."""
+    found: list[Line] = []
+    for name in names:
+        title, rows = GROUPS[name]
+        if title:
+            found.append(Heading(title))
+        if name == "growth":
+            found += scaling.rows(folder, sizes, million_keys=million_keys)
+        else:
+            found += rows(folder, sizes)
+    return found
 
 
-def collect(folder: str, rounds: int, chunks: int, gets: int, present: tuple[str, ...]) -> list[Row]:
-    """Measure everything in interleaved rounds."""
-    samples: dict[tuple[Setting, str], Samples] = {}
-    for turn in range(rounds):
-        print(f"round {turn + 1} of {rounds} ...", file=sys.stderr, flush=True)
-        for setting in SETTINGS:
-            names = [name for name in setting.contestants if name in present]
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                for work, figure in measure(folder, setting, name, chunks, gets).items():
-                    samples.setdefault((setting, work), {}).setdefault(name, []).append(figure)
-    rows = []
-    for work, title in WORK.items():
-        for setting in SETTINGS:
-            found = samples.get((setting, work))
-            if found is None or (work == "commit" and not found.pop("zarr", True)):
-                continue
-            unit = "ms" if work == "commit" else "µs/chunk"
-            target: float | None = TARGETS.get((work, setting.title))
-            rows.append(Row(f"{title}: {setting.title}", unit, found, target))
-    return rows
+def report(lines: Sequence[Line], further: Sequence[Line], sizes: Sizes) -> str:
+    """The tables as Markdown, under what they were measured with."""
+    day = datetime_from_us(SystemClock().now_us()).strftime("%Y-%m-%d")
+    texts = [f"{day}, medians of {sizes.rounds} rounds. {machine()}.", render(lines)]
+    if further:
+        texts += ["Other shapes, about as many chunks:", render(further)]
+    return "\n\n".join(texts)
 
 
-def races(rounds: int, present: tuple[str, ...]) -> str:
-    """The race between processes, as text."""
-    lines = []
-    for name in ("ours", "peer"):
-        if name in present:
-            print(f"8 processes, {name} ...", file=sys.stderr, flush=True)
-            lines.append(_race_line(name, [race(name, 10) for _ in range(rounds)]))
-    return "\n".join(
-        [
-            "| 8 processes × 10 commits to one directory | acknowledged | present afterwards | seconds | |",
-            "|---|---:|---:|---:|---|",
-            *lines,
-        ]
-    )
+def replaced(page: str, text: str) -> str:
+    """A page with another text in its marked section.
+
+    Raises
+    ------
+    ValueError
+        If the page has no such section.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no section between {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
 
 
-def _race_line(name: str, outcomes: list[Outcome]) -> str:
-    title = "icechunk-core" if name == "ours" else "icechunk"
-    acknowledged = sorted({outcome.acknowledged for outcome in outcomes})
-    present = sorted({outcome.present for outcome in outcomes})
-    lost = any(outcome.present < outcome.acknowledged for outcome in outcomes)
-    seconds = median([outcome.seconds for outcome in outcomes])
-    verdict = ("MISS" if lost else "PASS") if name == "ours" else ""
-    return f"| {title} | {_span(acknowledged)} | {_span(present)} | {seconds:.1f} | {verdict} |"
-
-
-def _span(values: list[int]) -> str:
-    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
-
-
-def machine() -> str:
-    """Where this was measured."""
-    versions = ", ".join(f"{package} {_version(package)}" for package in ("icechunk", "zarr", "numpy"))
-    return (
-        f"Python {platform.python_version()}, {versions}; {os.cpu_count()} processors "
-        f"({platform.machine()}), {platform.system()} {platform.release()}"
-    )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def main() -> None:
-    """Parse the options, measure, print."""
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--quick", action="store_true", help="a first impression: minutes become seconds")
+    parser.add_argument("--rounds", type=int, help="how often to measure everything (default 3, quick 1)")
+    parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS), help="these groups")
+    parser.add_argument("--shapes", action="store_true", help="also a table of arrays of other shapes")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer chunks and rounds: minutes become seconds"
+        "--million-keys", action="store_true", help="also list a million keys, once (Icechunk needs minutes)"
     )
-    parser.add_argument("--rounds", type=int, help="how often to measure everything (default 5)")
-    parser.add_argument("--no-race", action="store_true", help="leave out the processes that commit at once")
-    parser.add_argument("--manifests", action="store_true", help="also manifests with a million refs")
-    options = parser.parse_args()
-    rounds = options.rounds or (2 if options.quick else 5)
-    chunks, gets = (1_024, 300) if options.quick else (10_000, 2_000)
-    present = CONTESTANTS if _version("icechunk").startswith("2.") else ("ours", "zarr")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace the marked section of a page")
+    parser.add_argument(
+        "--chart", type=Path, metavar="FILE", help="also draw growth into a PNG file (needs 15 minutes more)"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None) -> None:
+    """Measure what the options say, and print or write it."""
+    options = parsed(arguments)
+    if sizes is None:
+        sizes = QUICK if options.quick else FULL
+    sizes = evolve(sizes, rounds=options.rounds or sizes.rounds)
+    page = options.write.read_text(encoding="utf-8") if options.write else f"{BEGIN}{END}"
+    replaced(page, "")  # says now, not in the end, that there is nothing to replace
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        rows = collect(folder, rounds, chunks, gets, present)
-    print(
-        f"{round(chunks**0.5) ** 2:,} chunks of 4 KiB (float32, 32 × 32 values), medians of {rounds} rounds"
-    )
-    print(f"{machine()}\n\n{render(rows)}")
-    if not options.no_race:
-        print(f"\n{races(1 if options.quick else 3, present)}")
-    if options.manifests:
-        print(flush=True)
-        subprocess.run([sys.executable, "-m", "tests.benchmarks.bench_manifest"], cwd=ROOT, check=True)
+        lines = measured(folder, sizes, options.only, million_keys=options.million_keys)
+        further = shapes.rows(folder, sizes) if options.shapes else []
+        text = report(lines, further, sizes)
+        print(text, flush=True)
+        if options.write:
+            options.write.write_text(replaced(page, text), encoding="utf-8")
+        if options.chart:
+            progress("growth, for the chart")
+            scaling.draw(scaling.growth(folder), options.chart)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,18 @@ and *faster* is the median over the rounds of the ratio within a round. ``--char
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from tests.benchmarks.run import ROOT, machine
-from tests.benchmarks.table import Row, Samples, render
+from tests.benchmarks.processes import has_peer, in_turns, machine, progress, run_worker
+from tests.benchmarks.sizes import Sizes
+from tests.benchmarks.table import Heading, Line, Row, Samples, render
 
-CONTESTANTS = ("ours", "peer")
+__all__ = ["CASES", "collect", "draw", "growth", "rows"]
+
 _MOST_LISTED = 100_000  # Icechunk takes more than a minute for ten times as many
 
 
@@ -50,8 +49,8 @@ CASES = (
     Case("large", (10_000, 5_000), (300, 200)),
     Case("refs", (1_000_000,), (20_000,)),
     Case("listing", (10_000,), (10_000,)),
-    Case("listing", (1_000_000,), (), rounds=1),
 )
+MILLION_KEYS = Case("listing", (1_000_000,), (), rounds=1)
 # How many times faster than Icechunk this has to be; for memory: how many times less.
 GOALS = {
     ("history", "commit at 100"): 1.0,
@@ -70,73 +69,89 @@ GOALS = {
 }
 
 
-def run_worker(folder: str, *arguments: object) -> Any:
-    """What a worker printed."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.scaling_worker", folder]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{arguments} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+def contestants() -> tuple[str, ...]:
+    """Who takes part."""
+    return ("ours", "peer") if has_peer() else ("ours",)
 
 
-def collect(folder: str, cases: list[Case], rounds: int, *, quick: bool) -> list[Row]:
+def rows(folder: str, sizes: Sizes, *, million_keys: bool = False) -> list[Line]:
+    """The cases of the whole table, each under a heading."""
+    chosen = {
+        "A large manifest": [Case("refs", (sizes.refs,), ())],
+        "Listing": [Case("listing", (sizes.keys,), ()), *([MILLION_KEYS] if million_keys else [])],
+        # Thousands of commits, and the fastest of many are not needed again.
+        "A long history, in memory": [Case("history", sizes.history, (), rounds=1)],
+    }
+    found: list[Line] = []
+    for title, cases in chosen.items():
+        found += [Heading(title), *collect(folder, cases, sizes.rounds, judged=sizes.judged)]
+    return found
+
+
+def collect(folder: str, cases: list[Case], rounds: int, *, judged: bool) -> list[Row]:
     """Measure the cases in interleaved rounds."""
     samples: dict[tuple[Case, str], Samples] = {}
     arguments: dict[Case, tuple[object, ...]] = {}
     for case in cases:
-        sizes = case.quick if quick else case.sizes
-        if sizes:
-            arguments[case] = (run_worker(folder, "ours", "make", *sizes),) if case.name == "large" else sizes
+        made = case.name == "large"
+        arguments[case] = (_measured(folder, "ours", "make", *case.sizes),) if made else case.sizes
     for turn in range(rounds):
         for case, given in arguments.items():
             if turn >= case.rounds:
                 continue
-            print(f"round {turn + 1} of {rounds}: {case.name} ...", file=sys.stderr, flush=True)
-            for name in CONTESTANTS[turn % 2 :] + CONTESTANTS[: turn % 2]:
-                for work, figure in run_worker(folder, name, case.name, *given).items():
+            progress(f"{case.name} {case.sizes}, round {turn + 1} of {min(rounds, case.rounds)}")
+            for name in in_turns(contestants(), turn):
+                for work, figure in _measured(folder, name, case.name, *given).items():
                     samples.setdefault((case, work), {}).setdefault(name, []).append(figure)
-    return [_row(case, work, found, quick) for (case, work), found in samples.items()]
+    return [_row(case, work, found, judged) for (case, work), found in samples.items()]
 
 
-def _row(case: Case, work: str, found: Samples, quick: bool) -> Row:
-    sizes = case.quick if quick else case.sizes
+def _measured(*arguments: object) -> Any:
+    return run_worker("scaling_worker", *arguments)
+
+
+def _row(case: Case, work: str, found: Samples, judged: bool) -> Row:
     about = {
-        "history": "history: ",
-        "large": f"{sizes[0]:,} snapshots, {sizes[-1]:,} arrays: ",
-        "refs": f"{sizes[0]:,} virtual refs: ",
-        "listing": f"{sizes[0]:,} keys: ",
+        "history": "session and commit of an attribute",
+        "large": f"{case.sizes[0]:,} snapshots, {case.sizes[-1]:,} arrays: {work}",
+        "refs": f"{case.sizes[0]:,} virtual refs: {work}",
+        "listing": f"{case.sizes[0]:,} keys: {work}",
     }[case.name]
-    goal = None if quick else GOALS.get((case.name, work))
+    goal = GOALS.get((case.name, work)) if judged else None
     if work.endswith(" MB"):
-        return Row(f"{about}{work.removesuffix(' MB')} memory above the input", "MB", found, goal)
+        return Row(f"{about.removesuffix(' MB')} memory above the input", "MB", found, goal)
+    if case.name == "history":
+        about += f" after {int(work.rpartition(' ')[2]):,}"
     milliseconds = {name: [figure * 1e3 for figure in figures] for name, figures in found.items()}
-    return Row(about + work, "ms", milliseconds, goal)
+    return Row(about, "ms", milliseconds, goal)
 
 
 # --- growth
 
 
-def growth(folder: str, *, quick: bool) -> dict[str, dict[str, list[tuple[int, float]]]]:
+_CHUNKS = (1_000, 10_000, 100_000, 1_000_000)
+_LENGTHS = (100, 300, 1_000, 3_000, 10_000)
+
+
+def growth(
+    folder: str, chunks: tuple[int, ...] = _CHUNKS, lengths: tuple[int, ...] = _LENGTHS
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """By kind of work and contestant: size and seconds."""
-    chunks = (1_000, 10_000) if quick else (1_000, 10_000, 100_000, 1_000_000)
-    lengths = (100, 300) if quick else (100, 300, 1_000, 3_000, 10_000)
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
 
     def add(work: str, name: str, size: int, figure: float) -> None:
         found.setdefault(work, {}).setdefault(name, []).append((size, figure))
 
-    for name in CONTESTANTS:
+    for name in contestants():
         for size in chunks:
-            print(f"growth: {size:,} chunks, {name} ...", file=sys.stderr, flush=True)
-            measured = run_worker(folder, name, "refs", size)
+            progress(f"growth: {size:,} chunks, {name}")
+            measured = _measured(folder, name, "refs", size)
             for work in ("set and commit", "one changed chunk", "cold open and first chunk"):
                 add(work, name, size, measured[work])
             if size <= _MOST_LISTED:
-                add("list all keys", name, size, run_worker(folder, name, "listing", size)["store.list()"])
-        print(f"growth: history, {name} ...", file=sys.stderr, flush=True)
-        for work, figure in run_worker(folder, name, "history", *lengths).items():
+                add("list all keys", name, size, _measured(folder, name, "listing", size)["store.list()"])
+        progress(f"growth: history, {name}")
+        for work, figure in _measured(folder, name, "history", *lengths).items():
             add("commit after so many commits", name, int(work.rpartition(" ")[2]), figure)
     return found
 
@@ -181,13 +196,16 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="draw the growth into this PNG file instead")
     options = parser.parse_args()
     rounds = options.rounds or (1 if options.quick else 3)
-    cases = [case for case in CASES if not options.only or case.name in options.only]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         if options.chart:
-            draw(growth(folder, quick=options.quick), options.chart)
+            small: tuple[tuple[int, ...], ...] = ((1_000, 10_000), (100, 300))
+            draw(growth(folder, *(small if options.quick else ())), options.chart)
             return
-        rows = collect(folder, cases, rounds, quick=options.quick)
-    print(f"Medians of {rounds} rounds. {machine()}\n\n{render(rows)}")
+        cases = [case for case in (*CASES, MILLION_KEYS) if not options.only or case.name in options.only]
+        if options.quick:
+            cases = [evolve(case, sizes=case.quick) for case in cases if case.quick]
+        found = collect(folder, cases, rounds, judged=not options.quick)
+    print(f"Medians of {rounds} rounds. {machine()}\n\n{render(found)}")
 
 
 if __name__ == "__main__":
