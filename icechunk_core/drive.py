@@ -13,6 +13,7 @@ run them from blocking code:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import os
 import sys
@@ -238,7 +239,8 @@ def in_background(job: Callable[[], Coroutine[Any, Any, T]], *, may_suspend: boo
             _workers = ThreadPoolExecutor(_WORKERS, "icechunk-core-worker")
         workers = _workers
     try:
-        return workers.submit(lambda: run_direct(job()))
+        context = contextvars.copy_context()
+        return workers.submit(lambda: context.run(lambda: run_direct(job())))
     except RuntimeError:  # the interpreter is about to end, and takes no more work
         done: Future[T] = Future()
         try:

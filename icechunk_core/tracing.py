@@ -3,10 +3,10 @@
 A program that wants traces imports OpenTelemetry and sets a tracer provider; as long as there is
 none, a span costs two look-ups in dictionaries. This module never imports OpenTelemetry by itself.
 
-Spans say what was done, for how long and how it ended. They hold names of branches, ids, counts,
-sizes and kinds of errors; never keys, paths, messages, values or anything else from users' data.
-The current span travels by `contextvars`: into tasks, into the library's own threads and its
-background loop. Processes do not share it.
+Spans say what was done, for how long and how it ended. They hold ids of snapshots, counts, sizes
+and kinds of errors; never keys, names, paths, messages, values or secrets. The current span travels
+by `contextvars`: into tasks, into the library's own threads and its background loop, and into
+threads of executors that are passed to maintenance. Other processes do not know of it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from icechunk_core.errors import IcechunkError
+from icechunk_core.errors import AlreadyExists, IcechunkError, NotFound, VersionMismatch
 
 __all__ = ["API", "annotate", "finish", "kind_of", "possible", "span", "start", "traced"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_ANSWERS = (NotFound, AlreadyExists, VersionMismatch)
 
 SCOPE = "icechunk_core"
 """Name of the instrumentation scope: what a tracer provider's views and samplers go by."""
@@ -70,9 +72,9 @@ def start(name: str, **attributes: Any) -> Any:
 
 
 def finish(begun: Any, error: BaseException | None = None, **attributes: Any) -> None:
-    """End what `start` began."""
+    """End what `start` began; that something is not there, or a lost race, is not marked as an error."""
     begun.set_attributes(_named(attributes))
-    if error is not None:
+    if error is not None and not isinstance(error, _ANSWERS):
         _tell(begun, error)
     begun.end()
 

@@ -30,6 +30,7 @@ from icechunk_core.format.chunk_refs import NativeRef
 from icechunk_core.format.layout import chunk_key
 from icechunk_core.format.refs import new_native_ref
 from icechunk_core.ids import IdSource
+from icechunk_core.tracing import annotate, traced
 
 __all__ = ["PackingSink", "make_sink"]
 
@@ -150,7 +151,9 @@ class PackingSink(ObjectSink):
         )
         return pack.flight
 
+    @traced("icechunk.write_pack")
     async def _write_pack(self, pack: PackBuffer, *, sync: bool) -> None:
+        annotate(bytes=pack.size)
         key = chunk_key(pack.id)
         await self._storage.put_hook(key, pack.content(), ALWAYS, None, None, self._storage_class)
         if sync:

@@ -48,8 +48,17 @@ def create(
 
 
 @config.command("show")
-def show_config(url: Url, option: Options = None) -> None:
+def show_config(
+    url: Url,
+    option: Options = None,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="All that applies, storage and packs too, and its source.")
+    ] = False,
+) -> None:
     """The stored configuration as JSON; what is null has its default."""
+    if effective:
+        print_json(open_repository(url, option).effective_config().to_dict())
+        return
     stored = Repository.fetch_config(storage_at(url, option))
     print_json(None if stored is None else config_to_tree(stored))
 

@@ -12,6 +12,7 @@ from icechunk_core.format.repo_info import ExpirationRan, RepoInfo, SnapshotInfo
 from icechunk_core.history import RefFilesHistory, RepoObjectHistory
 from icechunk_core.maintenance.progress import OnProgress, Reporter
 from icechunk_core.session.context import RepositoryContext
+from icechunk_core.tracing import traced
 from icechunk_core.transaction.expiration import expire, expire_chain
 from icechunk_core.transaction.repo_updates import MAIN
 
@@ -20,6 +21,7 @@ __all__ = ["expire_snapshots"]
 _log = logging.getLogger(__name__)
 
 
+@traced("icechunk.expire")
 async def expire_snapshots(
     context: RepositoryContext,
     older_than_us: int,

@@ -8,10 +8,11 @@ doing, and so does this module with what was cancelled.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
@@ -153,7 +154,10 @@ class _Job:
 
     def _submit(self) -> None:
         try:
-            self.future = self.executor.submit(_call, self.run, self.function, self.argument)
+            call: tuple[Any, ...] = (_call, self.run, self.function, self.argument)
+            if isinstance(self.executor, ThreadPoolExecutor):  # others may be other processes
+                call = (contextvars.copy_context().run, *call)
+            self.future = self.executor.submit(*call)
         except RuntimeError as error:  # BrokenExecutor is one
             raise _lost("takes no more work", error) from error
 

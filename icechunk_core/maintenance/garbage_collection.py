@@ -30,6 +30,7 @@ from icechunk_core.maintenance.scanning import Scan
 from icechunk_core.maintenance.sweeping import Sweep, sweep_elsewhere, sweep_here
 from icechunk_core.maintenance.values import GCSummary
 from icechunk_core.session.context import RepositoryContext
+from icechunk_core.tracing import traced
 from icechunk_core.transaction.gc_marking import ByteSet, MarksOutdated, drop_snapshots, kept_logs
 
 __all__ = ["collect_garbage"]
@@ -39,6 +40,7 @@ _log = logging.getLogger(__name__)
 _RESTARTS = 50
 
 
+@traced("icechunk.garbage_collection")
 async def collect_garbage(
     context: RepositoryContext,
     older_than_us: int,

@@ -18,12 +18,14 @@ from icechunk_core.format.repo_info import RepoInfo, encode_repo_info
 from icechunk_core.maintenance import reading
 from icechunk_core.maintenance.progress import OnProgress, Reporter
 from icechunk_core.session.context import RepositoryContext
+from icechunk_core.tracing import traced
 from icechunk_core.transaction.migration import RefFiles, migrated_repo_info
 from icechunk_core.transaction.repo_updates import MAIN
 
 __all__ = ["migrate"]
 
 
+@traced("icechunk.migrate")
 async def migrate(
     context: RepositoryContext,
     *,

@@ -32,6 +32,7 @@ from icechunk_core.session.commit import CommitKind, commit
 from icechunk_core.session.context import RepositoryContext
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.state import SessionState
+from icechunk_core.tracing import traced
 from icechunk_core.transaction.relocation import Relocation
 
 __all__ = ["repack"]
@@ -39,6 +40,7 @@ __all__ = ["repack"]
 _TRIES = 20
 
 
+@traced("icechunk.repack")
 async def repack(
     context: RepositoryContext,
     branch: str,

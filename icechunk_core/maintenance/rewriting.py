@@ -22,6 +22,7 @@ from icechunk_core.maintenance.progress import OnProgress, Reporter
 from icechunk_core.session.commit import CommitKind, PreparedArray, commit, plan_arrays
 from icechunk_core.session.context import RepositoryContext
 from icechunk_core.session.state import SessionState
+from icechunk_core.tracing import traced
 from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits
 
 __all__ = ["COMMIT_METHODS", "rewrite_manifests"]
@@ -34,6 +35,7 @@ _REFS_WAITING = 8_000_000
 """To be read by jobs that were sent."""
 
 
+@traced("icechunk.rewrite_manifests")
 async def rewrite_manifests(
     state: SessionState,
     message: str,

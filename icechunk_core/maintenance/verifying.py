@@ -44,6 +44,7 @@ from icechunk_core.maintenance.progress import OnProgress, Reporter
 from icechunk_core.maintenance.reading import read_snapshot
 from icechunk_core.maintenance.verification import Orphans, Problem, ProblemKind, VerifyReport
 from icechunk_core.session.context import RepositoryContext
+from icechunk_core.tracing import traced
 from icechunk_core.transaction.soundness import ArrayNeeds, ManifestFacts, NodeChecker
 
 __all__ = ["verify"]
@@ -56,6 +57,7 @@ _REFS_WAITING = 8_000_000
 """In jobs that were sent; what comes back is a few dozen bytes for each."""
 
 
+@traced("icechunk.verify")
 async def verify(
     context: RepositoryContext,
     limits: ReadLimits,

@@ -18,6 +18,7 @@ from icechunk_core.maintenance.progress import Reporter
 from icechunk_core.repository import opening
 from icechunk_core.repository.part import RepositoryPart
 from icechunk_core.storage import StorageLike, as_storage
+from icechunk_core.tracing import traced
 
 __all__ = ["CopyingPart"]
 
@@ -25,6 +26,7 @@ __all__ = ["CopyingPart"]
 class CopyingPart(RepositoryPart):
     """Copies a repository from its storage to another one."""
 
+    @traced("icechunk.copy")
     async def copy_async(
         self,
         target: StorageLike,

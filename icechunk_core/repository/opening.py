@@ -36,6 +36,7 @@ from icechunk_core.history.creation import (
 )
 from icechunk_core.ids import IdSource, SystemIds
 from icechunk_core.session.context import RepositoryContext
+from icechunk_core.tracing import traced
 
 __all__ = [
     "create_context",
@@ -110,6 +111,7 @@ def check_commit_safety(storage: Storage) -> None:
     )
 
 
+@traced("icechunk.create")
 async def create_context(
     storage: Storage,
     config: RepositoryConfig | None,
@@ -147,6 +149,7 @@ async def create_context(
     )
 
 
+@traced("icechunk.open")
 async def open_context(
     storage: Storage,
     config: RepositoryConfig | None,

@@ -7,6 +7,7 @@ from icechunk_core.repository import queries
 from icechunk_core.repository.part import RepositoryPart
 from icechunk_core.session import Session, SessionMode, SessionState
 from icechunk_core.session.moves import require_moves_enabled, require_moves_supported
+from icechunk_core.tracing import traced
 
 __all__ = ["RearrangePart"]
 
@@ -14,6 +15,7 @@ __all__ = ["RearrangePart"]
 class RearrangePart(RepositoryPart):
     """Opens sessions to move and rename nodes."""
 
+    @traced("icechunk.session", mode="rearrange")
     async def rearrange_session_async(self, branch: str) -> Session:
         """A session that moves and renames nodes on a branch (`Session.move`), and does nothing else.
 

@@ -17,6 +17,7 @@ from icechunk_core.repository.attribution import Attribution
 from icechunk_core.repository.checking import CheckingPart
 from icechunk_core.repository.copying import CopyingPart
 from icechunk_core.repository.display import text_of
+from icechunk_core.repository.effective import EffectivePart
 from icechunk_core.repository.inspection import InspectionPart
 from icechunk_core.repository.maintenance_methods import MaintenancePart
 from icechunk_core.repository.pack_methods import PacksPart
@@ -44,6 +45,7 @@ class Repository(
     PacksPart,
     CheckingPart,
     CopyingPart,
+    EffectivePart,
 ):
     """A versioned Zarr hierarchy on a storage: branches, tags, history, and sessions to read and write.
 

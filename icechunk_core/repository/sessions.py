@@ -13,6 +13,7 @@ from icechunk_core.repository.arguments import ref_name
 from icechunk_core.repository.rearrange import RearrangePart
 from icechunk_core.session import Session, SessionMode, SessionState
 from icechunk_core.session.preloading import start_preloading
+from icechunk_core.tracing import traced
 
 if TYPE_CHECKING:
     from icechunk_core.store import IcechunkStore
@@ -24,6 +25,7 @@ __all__ = ["SessionsPart"]
 class SessionsPart(RearrangePart):
     """Opens sessions to read and write."""
 
+    @traced("icechunk.session", mode="readonly")
     async def readonly_session_async(
         self,
         branch: str | None = None,
@@ -48,6 +50,7 @@ class SessionsPart(RearrangePart):
 
     readonly_session = blocking(readonly_session_async)
 
+    @traced("icechunk.session", mode="writable")
     async def writable_session_async(self, branch: str) -> Session:
         """A session that reads and writes on top of a branch's latest version.
 

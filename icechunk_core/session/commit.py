@@ -30,6 +30,7 @@ from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.moves import require_moves_enabled
 from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
+from icechunk_core.tracing import annotate, traced
 from icechunk_core.transaction.log_builder import build_transaction_log
 from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits, plan_manifests
 from icechunk_core.transaction.snapshot_builder import build_snapshot, next_timestamp
@@ -64,6 +65,7 @@ class PreparedArray:
     keys: tuple[str, ...]
 
 
+@traced("icechunk.commit")
 async def commit(
     state: SessionState,
     message: str,
@@ -121,6 +123,7 @@ async def commit(
             await _wait_after_conflict(state, attempts)
             await rebase(state, rebase_with)
         _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
+        annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
         if stay_writable:
             state.continued(snapshot)
         else:

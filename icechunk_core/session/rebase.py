@@ -21,6 +21,7 @@ from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.format.transaction_log import TransactionLog
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.state import SessionState
+from icechunk_core.tracing import annotate, traced
 from icechunk_core.transaction.rebase import log_of_lost, rebase_over
 from icechunk_core.transaction.solvers import ConflictSolver
 
@@ -31,6 +32,7 @@ _logger = logging.getLogger(__name__)
 _COMMITS_AT_ONCE = 8
 
 
+@traced("icechunk.rebase")
 async def rebase(state: SessionState, solver: ConflictSolver) -> None:
     """Move the session onto the branch's tip, one commit after the other.
 
@@ -49,6 +51,7 @@ async def rebase(state: SessionState, solver: ConflictSolver) -> None:
         raise SessionStateError("only a writable session can be rebased", kind=ErrorKind.COMMIT_NOT_ALLOWED)
     new_commits, is_ancestor = await _new_commits(state)
     _logger.info("rebasing over %d commits of branch %r", len(new_commits), state.branch)
+    annotate(commits=len(new_commits))
     if not is_ancestor:
         _logger.info("the session's base is no longer in the history of branch %r", state.branch)
     old, base, changes = state.base, state.base, state.changes

@@ -18,6 +18,7 @@ UNWANTED = {
     "icechunk",
     "icechunk_conformance",
     "matplotlib",
+    "opentelemetry",
     "pandas",
     "pytest",
     "xarray",

@@ -40,7 +40,7 @@ def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> St
     storage
         What to observe.
     stats
-        Counters; each call is added to all of them.
+        Counters, two at most (a session's and its repository's); each call is added to all of them.
     place
         ``repository``, or ``virtual`` for what is outside of it.
     """
@@ -103,11 +103,12 @@ class _Observer:
         It costs one more coroutine and a few steps, no lock and no object.
         """
         inner, otherwise = self._storage.get_range_hook, self._get_range
+        if not self._stats:
+            return otherwise
         counter = self._counter("get_range")
-        shorten, log = counter.shorten, counter.logs[0]
-        add, add_too = [each.append for each in (counter.logs * 2)[:2]]
-        if len(counter.logs) == 1:
-            add_too = _nothing
+        shorten, log = counter.shorten, counter.log
+        add = log.append
+        add_too = counter.logs[1].append if len(counter.logs) == 2 else _nothing
         modules, begin = sys.modules, under_way.set
 
         async def get_range(
@@ -231,12 +232,13 @@ class _TracedCall:
 
     def succeeded(self, size: int = 0, objects: int = 0) -> None:
         self._counter.succeeded(size, objects)
-        tracing.finish(self._span, bytes=size, objects=objects, retries=self._retries, outcome="ok")
+        retries = self._retries or None
+        tracing.finish(self._span, bytes=size or None, objects=objects or None, retries=retries, outcome="ok")
 
     def failed(self, error: BaseException, objects: int = 0) -> None:
         self._counter.failed(error, objects)
-        kind = tracing.kind_of(error)
-        tracing.finish(self._span, error, objects=objects, retries=self._retries, outcome=kind)
+        retries = self._retries or None
+        tracing.finish(self._span, error, outcome=tracing.kind_of(error), retries=retries)
 
 
 def _key_class(place: str, key: str) -> str:
@@ -244,4 +246,6 @@ def _key_class(place: str, key: str) -> str:
     if place == "virtual":
         return "virtual"
     first = key.partition("/")[0]
+    if not first:
+        return "all"
     return first if first in _KEY_CLASSES else "other"
