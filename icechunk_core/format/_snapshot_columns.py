@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,15 @@ from icechunk_core.format._flat_columns import (
 )
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 
-__all__ = ["ID_SIZE", "ID_TYPE", "NO_PARENT", "SnapshotColumns", "SnapshotInfo", "decode_metadata"]
+__all__ = [
+    "ID_SIZE",
+    "ID_TYPE",
+    "NO_PARENT",
+    "SnapshotColumns",
+    "SnapshotInfo",
+    "SnapshotOutline",
+    "decode_metadata",
+]
 
 ID_SIZE = 12
 ID_TYPE = "S12"
@@ -67,6 +76,15 @@ class SnapshotInfo:
     message: str
     metadata: dict[str, Any] = field(factory=dict)
     pruned_ancestor_tx_logs: tuple[bytes, ...] = ()
+
+
+class SnapshotOutline(NamedTuple):
+    """What a drawing of the history needs of a snapshot; as in `SnapshotInfo`."""
+
+    id: bytes
+    parent_id: bytes | None
+    flushed_at: int
+    message: str
 
 
 def decode_metadata(tables: list[FlatTable] | None, *, name: str) -> dict[str, Any]:
@@ -165,19 +183,25 @@ class SnapshotColumns:
             return [self.info(row) for row in rows]
         chosen = np.asarray(rows, dtype=np.int64)
         tables = TableVector(self.data, self.positions[chosen], self.name)
-        parents = self.parents[chosen]
-        columns = (
-            _split_ids(self.ids[chosen]),
-            [
-                None if is_root else parent
-                for is_root, parent in zip((parents < 0).tolist(), _split_ids(self.ids[parents]), strict=True)
-            ],
-            tables.timestamps(2),
-            tables.required_strings(3),
-            _metadata_of(tables),
-            _pruned_logs_of(tables),
+        return list(
+            map(SnapshotInfo, *self._outlined(chosen, tables), _metadata_of(tables), _pruned_logs_of(tables))
         )
-        return list(map(SnapshotInfo, *columns))
+
+    def outlines(self, rows: Sequence[int]) -> list[SnapshotOutline]:
+        """As `infos`, without the metadata, whose decoding takes longest."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        columns = self._outlined(chosen, TableVector(self.data, self.positions[chosen], self.name))
+        # As `SnapshotOutline._make`, in a third of the time.
+        return list(map(tuple.__new__, repeat(SnapshotOutline), zip(*columns, strict=True)))
+
+    def _outlined(
+        self, chosen: npt.NDArray[np.int64], tables: TableVector
+    ) -> tuple[list[bytes], list[bytes | None], list[int], list[str]]:
+        parents = self.parents[chosen]
+        parent_ids: list[bytes | None] = list(_split_ids(self.ids[parents]))
+        for root in np.flatnonzero(parents < 0).tolist():
+            parent_ids[root] = None
+        return _split_ids(self.ids[chosen]), parent_ids, tables.timestamps(2), tables.required_strings(3)
 
     def stretch(self) -> Extent:
         """The stretch of the buffer that all tables occupy; remembered."""

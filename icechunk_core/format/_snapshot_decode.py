@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -73,7 +74,8 @@ def _read_manifest_files(root: FlatTable) -> tuple[ManifestFileInfo, ...]:
 
 def _infos(ids: bytes, sizes: npt.NDArray[Any], counts: npt.NDArray[Any]) -> tuple[ManifestFileInfo, ...]:
     split = [ids[at : at + 12] for at in range(0, len(ids), 12)]
-    return tuple(map(ManifestFileInfo, split, sizes.tolist(), counts.tolist()))
+    rows = zip(split, sizes.tolist(), counts.tolist(), strict=True)
+    return tuple(map(tuple.__new__, repeat(ManifestFileInfo), rows))  # as `_make`, in a third of the time
 
 
 class NodeBuffer:

@@ -7,7 +7,7 @@ import base64
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import InvalidInputError
 
-__all__ = ["ALPHABET", "decode", "encode"]
+__all__ = ["ALPHABET", "decode", "encode", "encode_many"]
 
 _RFC4648 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -56,6 +56,25 @@ def _encode_12(data: bytes) -> str:
         f"{pairs[low >> 40]}{pairs[low >> 30 & 1023]}{pairs[low >> 20 & 1023]}"
         f"{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
     )
+
+
+def encode_many(packed: bytes) -> list[str]:
+    """The text of many ids of 12 bytes, which follow each other; much faster than one by one.
+
+    >>> encode_many(bytes(range(12)) + bytes(12))
+    ['000G40R40M30E209185G', '00000000000000000000']
+    """
+    import numpy as np
+
+    octets = np.zeros((len(packed) // 12, 15), np.uint8)
+    octets[:, :12] = np.frombuffer(packed, np.uint8).reshape(-1, 12)
+    numbers = np.zeros((len(octets), 3), np.uint64)
+    for place in range(5):  # five bytes are eight digits
+        numbers = (numbers << np.uint64(8)) | octets[:, place::5]
+    digits = numbers[:, :, None] >> np.arange(35, -1, -5, dtype=np.uint64) & np.uint64(31)
+    letters = np.frombuffer(_CROCKFORD, np.uint8)[digits]
+    text = letters.tobytes().decode("ascii")
+    return [text[start : start + 20] for start in range(0, len(text), 24)]
 
 
 def decode(text: str, size: int = 12) -> bytes:

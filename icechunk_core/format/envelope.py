@@ -12,7 +12,16 @@ from attrs import frozen
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import Corrupt, FormatError
 
-__all__ = ["HEADER_SIZE", "IMPLEMENTATION_NAME", "MAX_PAYLOAD_SIZE", "FileType", "Header", "seal", "unseal"]
+__all__ = [
+    "HEADER_SIZE",
+    "IMPLEMENTATION_NAME",
+    "MAX_PAYLOAD_SIZE",
+    "FileType",
+    "Header",
+    "read_header",
+    "seal",
+    "unseal",
+]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -135,7 +144,7 @@ def unseal(
     Corrupt
         Anything about the file is malformed, of another type, or too large.
     """
-    header = _read_header(data, file_type, name)
+    header = read_header(data, file_type, name=name)
     frame = memoryview(data)[HEADER_SIZE:]
     limit = min(max_size, max(_ALWAYS_ALLOWED, _MAX_EXPANSION * len(frame)))
     try:
@@ -146,7 +155,8 @@ def unseal(
         raise Corrupt("decompressing needs more memory than there is", object_name=name) from error
 
 
-def _read_header(data: BytesLike, file_type: FileType, name: str) -> Header:
+def read_header(data: BytesLike, file_type: FileType, *, name: str) -> Header:
+    """Check the header of a file, and only that; see `unseal`."""
     if len(data) < HEADER_SIZE:
         raise Corrupt(
             f"{len(data)} bytes are too short for an Icechunk file",

@@ -273,6 +273,8 @@ def decode(data: bytes, *, name: str) -> JSON:
     width, packed_type = data[-1], data[-2]
     if width not in (1, 2, 4, 8) or len(data) < width + 2:
         raise Corrupt(f"invalid FlexBuffers root width {width}", object_name=name)
+    if packed_type >> 2 == _INT and len(data) == width + 2:  # most metadata
+        return int.from_bytes(data[:width], "little", signed=True)
     reader = _Reader(data, name, 8 * len(data) + 64, {})
     return reader.value(len(data) - 2 - width, width, packed_type, 0)
 

@@ -22,6 +22,7 @@ from icechunk_core.format.repo_ops_log import UpdateLog, decode_status, status_t
 from icechunk_core.format.repo_snapshots import (
     EncodedSnapshots,
     SnapshotInfo,
+    SnapshotOutline,
     SnapshotTable,
     decode_metadata,
     metadata_tables,
@@ -67,6 +68,7 @@ __all__ = [
     "RepoStatus",
     "RepoStatusChanged",
     "SnapshotInfo",
+    "SnapshotOutline",
     "SnapshotTable",
     "TagCreated",
     "TagDeleted",

@@ -22,11 +22,19 @@ from icechunk_core.format._snapshot_columns import (
     NO_PARENT,
     SnapshotColumns,
     SnapshotInfo,
+    SnapshotOutline,
     decode_metadata,
 )
 from icechunk_core.format.layout import REPO_KEY
 
-__all__ = ["EncodedSnapshots", "SnapshotInfo", "SnapshotTable", "decode_metadata", "metadata_tables"]
+__all__ = [
+    "EncodedSnapshots",
+    "SnapshotInfo",
+    "SnapshotOutline",
+    "SnapshotTable",
+    "decode_metadata",
+    "metadata_tables",
+]
 
 _PARENT_SLOT = 1
 # Lineages are decoded in blocks that grow, so that the first entries come at once and many come cheaply.
@@ -130,6 +138,20 @@ class SnapshotTable:
                 size = min(4 * size, _LARGEST_BLOCK)
         if waiting:
             yield self._block(waiting)
+
+    def outlines(self, snapshot_id: bytes | None = None) -> list[SnapshotOutline]:
+        """Of a snapshot and its ancestors, or of all snapshots in id order; raises as `lineage`."""
+        columns = self._columns
+        if columns is None or self._fresh:
+            infos = (
+                self
+                if snapshot_id is None
+                else (entry() for block in self.lineage(snapshot_id) for entry in block)
+            )
+            return [SnapshotOutline(one.id, one.parent_id, one.flushed_at, one.message) for one in infos]
+        if snapshot_id is not None:
+            return columns.outlines([row for row in self._walk(snapshot_id) if isinstance(row, int)])
+        return columns.outlines(range(len(columns)) if columns.order is None else columns.order.tolist())
 
     def _block(self, entries: list[int | SnapshotInfo]) -> list[Callable[[], SnapshotInfo]]:
         block = _Block(self._columns, [entry for entry in entries if isinstance(entry, int)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from attrs import field, frozen
@@ -27,8 +28,11 @@ __all__ = [
 ]
 
 
+_id_of = itemgetter(0)
+
+
 def _by_id(files: Iterable[ManifestFileInfo]) -> tuple[ManifestFileInfo, ...]:
-    return tuple(sorted(files, key=lambda info: info.id))
+    return tuple(sorted(files, key=_id_of))
 
 
 @frozen
@@ -62,7 +66,7 @@ class Snapshot:
 
     @_files.default
     def _index_files(self) -> dict[bytes, ManifestFileInfo]:
-        return {info.id: info for info in self.manifest_files}
+        return dict(zip(map(_id_of, self.manifest_files), self.manifest_files, strict=True))
 
     def manifest_file(self, id: bytes) -> ManifestFileInfo | None:
         """What is known about one of the manifests, None if it is not listed."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from icechunk_core.assets.manager import AssetManager
 from icechunk_core.contract import Storage
-from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update, UpdateKind
+from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotOutline, Update, UpdateKind
 from icechunk_core.format.snapshot import Snapshot
 
 __all__ = ["Decide", "History", "OnSynced", "WriteFiles"]
@@ -80,6 +80,18 @@ class History(ABC):
         async for info in self.ancestry(snapshot_id):
             yield [partial(_same, info)]
 
+    async def outlines(self, snapshot_id: bytes) -> list[SnapshotOutline]:
+        """As `ancestry`, without the metadata, and all at once."""
+        return [outline_of(info) async for info in self.ancestry(snapshot_id)]
+
+    async def all_outlines(self) -> list[SnapshotOutline]:
+        """As `all_snapshots`, without the metadata."""
+        return [outline_of(info) for info in await self.all_snapshots()]
+
+    async def refs(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """`branches` and `tags`."""
+        return await self.branches(), await self.tags()
+
     @abstractmethod
     async def all_snapshots(self) -> list[SnapshotInfo]:
         """Every snapshot that history knows (spec 1: those reachable from refs)."""
@@ -139,6 +151,10 @@ class History(ABC):
         """The whole repo info: metadata, status, feature flags and so on."""
 
     @abstractmethod
+    async def root(self) -> tuple[bytes, RepoInfo]:
+        """The repo object as it is stored, and its content."""
+
+    @abstractmethod
     async def update(self, decide: Decide) -> RepoInfo:
         """Replace the repo info by what ``decide`` makes of the current one."""
 
@@ -167,3 +183,8 @@ class History(ABC):
 
 def _same(info: SnapshotInfo) -> SnapshotInfo:
     return info
+
+
+def outline_of(info: SnapshotInfo) -> SnapshotOutline:
+    """A snapshot's entry without the metadata."""
+    return SnapshotOutline(info.id, info.parent_id, info.flushed_at, info.message)

@@ -49,12 +49,12 @@ class RefFilesHistory(History):
     # --- reading
 
     async def branches(self) -> dict[str, bytes]:
-        return (await self._refs())[0]
+        return (await self.refs())[0]
 
     async def tags(self) -> dict[str, bytes]:
-        return (await self._refs())[1]
+        return (await self.refs())[1]
 
-    async def _refs(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    async def refs(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
         names: dict[str, set[str]] = {"branch": set(), "tag": set()}
         dead: set[str] = set()
         async for item in self._storage.list(layout.REFS_PREFIX):
@@ -117,7 +117,7 @@ class RefFilesHistory(History):
 
     async def all_snapshots(self) -> list[SnapshotInfo]:
         found: dict[bytes, SnapshotInfo] = {}
-        branches, tags = await self._refs()
+        branches, tags = await self.refs()
         for tip in {*branches.values(), *tags.values()}:
             async for info in self.ancestry(tip):
                 if info.id in found:
@@ -249,6 +249,9 @@ class RefFilesHistory(History):
     # --- what only spec 2 has
 
     async def info(self) -> RepoInfo:
+        raise _needs_spec_2()
+
+    async def root(self) -> tuple[bytes, RepoInfo]:
         raise _needs_spec_2()
 
     async def update(self, decide: Decide) -> RepoInfo:

@@ -33,6 +33,7 @@ from icechunk_core.format import base32, layout
 from icechunk_core.format.repo_info import (
     RepoInfo,
     SnapshotInfo,
+    SnapshotOutline,
     Update,
     UpdateKind,
     UpdateLog,
@@ -110,6 +111,10 @@ class RepoObjectHistory(History):
         """The current repo info."""
         return (await self.fetch()).info
 
+    async def root(self) -> tuple[bytes, RepoInfo]:
+        state = await self.fetch()
+        return state.data, state.info
+
     async def branches(self) -> dict[str, bytes]:
         return dict((await self.info()).branches)
 
@@ -147,6 +152,16 @@ class RepoObjectHistory(History):
         table = (await self.info()).snapshots
         for block in walk.lineage(table, snapshot_id):
             yield block
+
+    async def outlines(self, snapshot_id: bytes) -> list[SnapshotOutline]:
+        return walk.outlines((await self.info()).snapshots, snapshot_id)
+
+    async def all_outlines(self) -> list[SnapshotOutline]:
+        return (await self.info()).snapshots.outlines()
+
+    async def refs(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        info = await self.info()
+        return dict(info.branches), dict(info.tags)
 
     async def all_snapshots(self) -> list[SnapshotInfo]:
         return list((await self.info()).snapshots)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from copy import deepcopy
+from typing import Any, get_args
 
 import attrs
+import numpy as np
 
 from icechunk_core.clock import datetime_from_us
 from icechunk_core.format import base32, repo_info
@@ -81,6 +83,11 @@ def _node(node: NodeSnapshot) -> dict[str, Any]:
     return {**about, "node_type": "array", "shape": shape, "manifest_refs": manifests}
 
 
+_ATTRIBUTES: dict[type[Any], list[str]] = {
+    kind: [attribute.name for attribute in attrs.fields(kind)] for kind in get_args(repo_info.UpdateKind)
+}
+
+
 def describe_repo_info(header: Header, info: repo_info.RepoInfo) -> dict[str, Any]:
     """Refs, history, metadata and the newest page of the operations log."""
     result: dict[str, Any] = {
@@ -89,8 +96,8 @@ def describe_repo_info(header: Header, info: repo_info.RepoInfo) -> dict[str, An
         "branches": {name: base32.encode(info.branches[name]) for name in sorted(info.branches)},
         "tags": {name: base32.encode(info.tags[name]) for name in sorted(info.tags)},
         "deleted_tags": sorted(info.deleted_tags),
-        "snapshots": [_history_entry(entry) for entry in info.snapshots],
-        "metadata": dict(info.metadata),
+        "snapshots": _history_entries(list(info.snapshots)),
+        "metadata": deepcopy(info.metadata),  # the original is kept for the next look
         "latest_updates": [_update(update) for update in info.updates],
     }
     if info.repo_before_updates is not None:
@@ -98,15 +105,21 @@ def describe_repo_info(header: Header, info: repo_info.RepoInfo) -> dict[str, An
     return result
 
 
-def _history_entry(entry: repo_info.SnapshotInfo) -> dict[str, Any]:
-    parent = {} if entry.parent_id is None else {"parent_id": base32.encode(entry.parent_id)}
-    return {
-        "id": base32.encode(entry.id),
-        **parent,
-        "flushed_at": _time(entry.flushed_at),
-        "message": entry.message,
-        "metadata": dict(entry.metadata),
-    }
+def _history_entries(entries: list[repo_info.SnapshotInfo]) -> list[dict[str, Any]]:
+    names = base32.encode_many(b"".join([entry.id for entry in entries]))
+    texts = {entry.id: name for entry, name in zip(entries, names, strict=True)}
+    found: list[dict[str, Any]] = []
+    for entry, name, time in zip(
+        entries, names, _times([entry.flushed_at for entry in entries]), strict=True
+    ):
+        about: dict[str, Any] = {"id": name}
+        if entry.parent_id is not None:
+            about["parent_id"] = texts.get(entry.parent_id) or base32.encode(entry.parent_id)
+        about["flushed_at"] = time
+        about["message"] = entry.message
+        about["metadata"] = dict(entry.metadata)
+        found.append(about)
+    return found
 
 
 def _update(update: repo_info.Update) -> dict[str, Any]:
@@ -115,8 +128,8 @@ def _update(update: repo_info.Update) -> dict[str, Any]:
     if not isinstance(kind, repo_info.FeatureFlagChanged):  # the one without that ending
         name = f"{name.removesuffix('Update')}Update"
     about: dict[str, Any] = {"type": name}
-    for attribute in attrs.fields(type(kind)):
-        value = getattr(kind, attribute.name)
+    for attribute in _ATTRIBUTES[type(kind)]:
+        value = getattr(kind, attribute)
         if isinstance(value, bytes):
             value = base32.encode(value)
         elif isinstance(value, repo_info.RepoStatus):
@@ -125,7 +138,7 @@ def _update(update: repo_info.Update) -> dict[str, Any]:
                 "limited_availability_reason": value.reason,
                 "set_at": _time(value.set_at),
             }
-        about[attribute.name] = value
+        about[attribute] = value
     result: dict[str, Any] = {"update_type": about, "updated_at": _time(update.updated_at)}
     if update.backup_path is not None:
         result["backup_path"] = update.backup_path
@@ -205,3 +218,12 @@ def _time(value_us: int) -> str:
     places = 0 if value_us % 1_000_000 == 0 else 3 if value_us % 1_000 == 0 else 6
     timespec = {0: "seconds", 3: "milliseconds", 6: "microseconds"}[places]
     return datetime_from_us(value_us).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def _times(values_us: list[int]) -> list[str]:
+    """As `_time`, for many."""
+    texts = np.datetime_as_string(np.array(values_us, "M8[us]")).tolist()
+    return [
+        f"{text}Z" if value % 1_000 else f"{text[: -3 if value % 1_000_000 else -7]}Z"
+        for text, value in zip(texts, values_us, strict=True)
+    ]

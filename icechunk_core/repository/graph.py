@@ -24,7 +24,7 @@ class AncestryGraph:
     Prints as text, shows as a drawing in notebooks: of the 150 newest snapshots, where there are more.
     """
 
-    _entries: tuple[repo_info.SnapshotInfo, ...]
+    _entries: tuple[repo_info.SnapshotOutline, ...]
     _labels: dict[bytes, list[str]]
     _plain: bool = field(default=True)
 
@@ -79,7 +79,7 @@ _MOST_DRAWN = 150
 
 async def _labels(history: History) -> dict[bytes, list[str]]:
     """Names of branches and tags by snapshot, ``main`` first."""
-    branches, tags = await history.branches(), await history.tags()
+    branches, tags = await history.refs()
     labels: dict[bytes, list[str]] = {}
     for name in sorted(branches, key=lambda name: (name != "main", name)):
         labels.setdefault(branches[name], []).append(name)
@@ -91,8 +91,8 @@ async def _labels(history: History) -> dict[bytes, list[str]]:
 async def history_graph(history: History, *, plain: bool) -> AncestryGraph:
     """Everything that branches reach, and tags too."""
     labels = await _labels(history)
-    known = {info.id: info for info in await history.all_snapshots()}
-    reached: dict[bytes, repo_info.SnapshotInfo] = {}
+    known = {info.id: info for info in await history.all_outlines()}
+    reached: dict[bytes, repo_info.SnapshotOutline] = {}
     pending = list(labels)
     while pending:
         info = known.get(pending.pop())
@@ -106,5 +106,5 @@ async def history_graph(history: History, *, plain: bool) -> AncestryGraph:
 
 async def line_graph(history: History, start: bytes, *, plain: bool) -> AncestryGraph:
     """One snapshot and its ancestors."""
-    entries = [info async for info in history.ancestry(start)]
+    entries = await history.outlines(start)
     return AncestryGraph(tuple(entries), await _labels(history), plain)

@@ -6,9 +6,8 @@ from typing import Any
 
 from icechunk_core.drive import blocking
 from icechunk_core.format import base32, layout
-from icechunk_core.format.envelope import FileType, unseal
+from icechunk_core.format.envelope import FileType, read_header, unseal
 from icechunk_core.format.manifest import decode_manifest
-from icechunk_core.format.repo_info import decode_repo_info
 from icechunk_core.format.snapshot import decode_snapshot
 from icechunk_core.format.transaction_log import TransactionLog, decode_transaction_log, merge_logs
 from icechunk_core.repository import descriptions
@@ -54,10 +53,10 @@ class InspectionPart(RepositoryPart):
             ``header``, ``spec_version``, ``branches``, ``tags``, ``deleted_tags``, ``snapshots``,
             ``metadata``, ``latest_updates``, and ``repo_before_updates`` where older entries are elsewhere.
         """
-        await self._context.history.info()  # raises in spec 1, which has no such file
-        data = await self._object(layout.REPO_KEY)
-        header, _ = unseal(data, FileType.REPO_INFO, name=layout.REPO_KEY)
-        return descriptions.describe_repo_info(header, decode_repo_info(data, name=layout.REPO_KEY))
+        data, info = await self._context.history.root()
+        return descriptions.describe_repo_info(
+            read_header(data, FileType.REPO_INFO, name=layout.REPO_KEY), info
+        )
 
     inspect_repo_info = blocking(inspect_repo_info_async)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from attrs import frozen
 
-from icechunk_core.format.base32 import encode
-from icechunk_core.format.repo_info import SnapshotInfo
+from icechunk_core.format.base32 import encode, encode_many
+from icechunk_core.format.repo_info import SnapshotInfo, SnapshotOutline
 
-__all__ = ["GraphNode", "layout_graph", "newest_first", "printable", "render_graph", "short_message"]
+__all__ = ["Entry", "GraphNode", "layout_graph", "newest_first", "printable", "render_graph", "short_message"]
+
+Entry: TypeAlias = SnapshotInfo | SnapshotOutline
 
 _COLORS = (32, 35, 36, 33, 34, 31)
 _ID_LENGTH = 8
@@ -18,7 +21,7 @@ _MESSAGE_LENGTH = 72
 
 
 def render_graph(
-    entries: Iterable[SnapshotInfo],
+    entries: Iterable[Entry],
     refs: Mapping[bytes, Sequence[str]],
     *,
     color: bool = False,
@@ -37,7 +40,10 @@ def render_graph(
     trunk
         The label whose line of descent is drawn leftmost.
     """
-    infos = {info.id: info for info in entries}
+    ordered = list(entries)
+    if _is_line(ordered, refs, trunk):
+        return _line_text(ordered, refs, color)
+    infos = {info.id: info for info in ordered}
     lanes = _lanes_for(infos, refs, trunk)
     lines: list[str] = []
     for info in newest_first(infos.values()):
@@ -48,17 +54,43 @@ def render_graph(
     return "\n".join(line.rstrip() for line in lines[:-1])
 
 
+def _is_line(entries: Sequence[Entry], refs: Mapping[bytes, Sequence[str]], trunk: str) -> bool:
+    """Whether each entry is the parent of the one before it, and all of them are drawn leftmost."""
+    ids = [info.id for info in entries]
+    every = set(ids)
+    if not ids or len(every) < len(ids) or entries[-1].parent_id in every:
+        return False
+    # What the trunk's label is beside may be further down, with the leftmost column kept free above it.
+    tip = next((one for one, labels in refs.items() if trunk in labels and one in every), ids[0])
+    return tip == ids[0] and [info.parent_id for info in entries[:-1]] == ids[1:]
+
+
+def _line_text(entries: Sequence[Entry], refs: Mapping[bytes, Sequence[str]], color: bool) -> str:
+    """`render_graph` of one line of descent: what most histories are, and long ones."""
+    node, bar = _tinted("●", 0, color), _tinted("│", 0, color)
+    names = encode_many(b"".join([info.id for info in entries]))
+    before, after = ("\x1b[2m", "\x1b[0m") if color else ("", "")
+    lines = [
+        f"{node} {before}{name[:_ID_LENGTH]}{after} {short_message(info)}"
+        for name, info in zip(names, entries, strict=True)
+    ]
+    for row, info in enumerate(entries):
+        if info.id in refs:
+            lines[row] = f"{node} {_label(info, refs[info.id], color)}"
+    return f"\n{bar}\n".join([line.rstrip() for line in lines])
+
+
 @frozen
 class GraphNode:
     """A snapshot's place in a drawing: its row from the top and its column from the left."""
 
-    info: SnapshotInfo
+    info: Entry
     row: int
     column: int
 
 
 def layout_graph(
-    entries: Iterable[SnapshotInfo], refs: Mapping[bytes, Sequence[str]], *, trunk: str = "main"
+    entries: Iterable[Entry], refs: Mapping[bytes, Sequence[str]], *, trunk: str = "main"
 ) -> list[GraphNode]:
     """Where `render_graph` draws each snapshot, from the top down."""
     infos = {info.id: info for info in entries}
@@ -71,7 +103,7 @@ def layout_graph(
     return nodes
 
 
-def newest_first(infos: Iterable[SnapshotInfo]) -> Iterator[SnapshotInfo]:
+def newest_first(infos: Iterable[Entry]) -> Iterator[Entry]:
     """Snapshots by time, newest first, but never a parent before its children."""
     table = {info.id: info for info in infos}
     children = dict.fromkeys(table, 0)
@@ -92,9 +124,7 @@ def newest_first(infos: Iterable[SnapshotInfo]) -> Iterator[SnapshotInfo]:
                 heappush(ready, (-table[parent].flushed_at, parent))
 
 
-def _lanes_for(
-    infos: Mapping[bytes, SnapshotInfo], refs: Mapping[bytes, Sequence[str]], trunk: str
-) -> _Lanes:
+def _lanes_for(infos: Mapping[bytes, Entry], refs: Mapping[bytes, Sequence[str]], trunk: str) -> _Lanes:
     return _Lanes(next((id for id, labels in refs.items() if trunk in labels and id in infos), None))
 
 
@@ -161,15 +191,18 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def short_message(info: SnapshotInfo) -> str:
+def short_message(info: Entry) -> str:
     """The first line of a commit message, cut where it gets long."""
-    message = next(iter(info.message.splitlines()), "")
+    message = info.message
+    if len(message) <= _MESSAGE_LENGTH and message.isprintable():
+        return message
+    message = next(iter(message.splitlines()), "")
     if len(message) > _MESSAGE_LENGTH:
         message = message[: _MESSAGE_LENGTH - 1] + "…"
     return printable(message)
 
 
-def _label(info: SnapshotInfo, labels: Sequence[str], color: bool) -> str:
+def _label(info: Entry, labels: Sequence[str], color: bool) -> str:
     name, message = encode(info.id)[:_ID_LENGTH], short_message(info)
     shown = ", ".join(printable(label) for label in labels)
     if color:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from icechunk_core.format.base32 import encode
-from icechunk_core.format.repo_info import SnapshotInfo
-from icechunk_core.transaction.graph import GraphNode, layout_graph, printable, short_message
+from icechunk_core.transaction.graph import Entry, GraphNode, layout_graph, printable, short_message
 
 __all__ = ["draw_graph"]
 
@@ -19,7 +18,7 @@ _TAG = "tag: "
 
 
 def draw_graph(
-    entries: Iterable[SnapshotInfo],
+    entries: Iterable[Entry],
     refs: Mapping[bytes, Sequence[str]],
     *,
     color: bool = True,

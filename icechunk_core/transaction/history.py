@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from icechunk_core.errors import ErrorKind, RefNotFoundError, SnapshotNotFoundError
 from icechunk_core.format.base32 import encode
-from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotTable
+from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotOutline, SnapshotTable
 
 __all__ = ["ancestry", "branch_tip", "is_ancestor", "lineage", "own_commit_status", "tag_target"]
 
@@ -39,6 +39,13 @@ def lineage(table: SnapshotTable, tip: bytes) -> Iterator[list[Callable[[], Snap
     if tip not in table:
         raise SnapshotNotFoundError(f"no snapshot {encode(tip)} in this repository")
     yield from table.lineage(tip)
+
+
+def outlines(table: SnapshotTable, tip: bytes) -> list[SnapshotOutline]:
+    """As `ancestry`, all at once and without the metadata."""
+    if tip not in table:
+        raise SnapshotNotFoundError(f"no snapshot {encode(tip)} in this repository")
+    return table.outlines(tip)
 
 
 def _parents(table: SnapshotTable, tip: bytes) -> Iterator[bytes]:
