@@ -47,6 +47,10 @@ class GcsServer:
         urllib.request.urlopen(request, timeout=30).close()
         return name
 
+    def url(self, bucket: str, prefix: str, endpoint: str | None = None) -> str:
+        """A URL with all that opening it needs, for other processes; by another address if one is given."""
+        return f"gs://{bucket}/{prefix}?anonymous=true&endpoint_url={endpoint or self.endpoint}"
+
     def storage(self, bucket: str, prefix: str = "", **options: Any) -> Storage:
         """Open a bucket with this project."""
         defaults = {"endpoint_url": self.endpoint, "allow_http": True, "anonymous": True}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from attrs import field, frozen
 
@@ -81,6 +82,11 @@ class S3Server:
             "access_key_id": self.access_key,
             "secret_access_key": self.secret_key,
         }
+
+    def url(self, bucket: str, prefix: str, endpoint: str | None = None) -> str:
+        """A URL with all that opening it needs, for other processes; by another address if one is given."""
+        options = {**self.options(), "endpoint_url": endpoint or self.endpoint}
+        return f"s3://{bucket}/{prefix}?{urlencode(options)}"
 
     def storage(self, bucket: str, prefix: str = "", **options: Any) -> Storage:
         """Open a bucket with this project."""
