@@ -107,16 +107,18 @@ def import_netcdf(
         raise fail(
             "several files need --append-dim, the dimension to put them together along", ExitCode.USAGE
         )
-    repo = Repository.open_or_create(storage_at(url, option))
-    session = repo.writable_session(branch)
     to_icechunk = importlib.import_module("icechunk_core.xarray").to_icechunk
     name = group.strip("/") or None
+    session = None
     for number, file in enumerate(files):
         errors().print(f"{number + 1}/{len(files)} {file}")
         with _dataset(xarray, file, engine) as dataset:
+            if session is None:  # not before a file could be opened, lest an empty repository is left
+                session = Repository.open_or_create(storage_at(url, option)).writable_session(branch)
             append = append_dim and _has_dimension(session.store, name, append_dim)
             kind = {"append_dim": append_dim} if append else {"mode": "a"}
             to_icechunk(dataset, session, group=name, **kind)
+    assert session is not None  # typer has seen to it that there are files
     snapshot_id = session.commit(message or _import_message(files))
     print_lines(f"imported {len(files)} files; branch {branch} is at {snapshot_id}")
 
@@ -131,7 +133,7 @@ def _xarray() -> Any:
         return importlib.import_module("xarray")
     except ModuleNotFoundError as error:
         raise fail(
-            "this needs xarray: pip install 'icechunk-core[xarray]' h5netcdf", ExitCode.USAGE
+            "this needs xarray and a reader: pip install 'icechunk-core[netcdf]'", ExitCode.USAGE
         ) from error
 
 
@@ -140,8 +142,9 @@ def _dataset(xarray: Any, file: str, engine: str) -> xr.Dataset:
         dataset = xarray.open_dataset(file, engine=engine or None)
     except FileNotFoundError as error:
         raise fail(f"there is no file {file!r}", ExitCode.NOT_FOUND) from error
-    except (ValueError, OSError) as error:
-        raise fail(f"xarray cannot open {file!r}: {error}", ExitCode.FAILED) from error
+    except (ValueError, OSError, ImportError) as error:
+        hint = "" if engine else "\nnetCDF and HDF5 files are read with: pip install 'icechunk-core[netcdf]'"
+        raise fail(f"xarray cannot open {file!r}: {error}{hint}", ExitCode.FAILED) from error
     # What the file says about its own chunks and compression does not fit Zarr.
     for variable in dataset.variables.values():
         variable.encoding = {

@@ -241,6 +241,23 @@ def test_import_netcdf(command: Command, tmp_path: Path) -> None:
     assert len(json.loads(command("log", repo, "--json"))) == 2
 
 
+def test_what_cannot_be_imported_leaves_no_repository(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that xarray cannot read, or for which a package is missing, is an error that says what to
+    install, before anything is made."""
+    xr = pytest.importorskip("xarray")
+    (tmp_path / "text.nc").write_text("no data")
+    command("import-netcdf", tmp_path / "text.nc", tmp_path / "repo", code=ExitCode.FAILED)
+
+    def without_reader(*_: Any, **__: Any) -> None:
+        raise ImportError("No module named 'h5py'")
+
+    monkeypatch.setattr(xr, "open_dataset", without_reader)
+    command("import-netcdf", tmp_path / "text.nc", tmp_path / "repo", code=ExitCode.FAILED)
+    assert not (tmp_path / "repo").exists()
+
+
 def test_plugins(command: Command) -> None:
     """The plugins are listed with their states."""
     records = {each["name"]: each for each in json.loads(command("plugins", "--json"))}

@@ -30,7 +30,7 @@ def test_the_lower_bounds_are_what_python_3_11_is_tested_with() -> None:
 def test_every_extra_exists() -> None:
     """The extras that the project promises are there, and `all` brings every one that users need."""
     extras = PROJECT["optional-dependencies"]
-    promised = {"s3", "gcs", "azure", "http", "otel", "xarray", "dask", "cli", "conformance"}
+    promised = {"s3", "gcs", "azure", "http", "otel", "xarray", "netcdf", "dask", "cli", "conformance"}
     assert promised | {"dev", "all"} <= set(extras)
     (everything,) = extras["all"]
     assert set(re.findall(r"[a-z0-9]+", everything.split("[")[1])) == promised
