@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.maintenance.world import MEANWHILE, PAST, PRESENT, Step, World
+from tests.searching import examples
 
 NUMBERS = st.integers(0, 1 << 12)
 
@@ -28,7 +29,7 @@ QUICK = settings(
     # A failing program is long enough to read; shrinking would take minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
-LONG = settings(QUICK, max_examples=150)
+LONG = settings(QUICK, max_examples=examples(75))
 
 Rounds = list[tuple[list[Step], list[Step], list[Step], int]]
 

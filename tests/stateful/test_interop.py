@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.interop.implementations import load_peer
+from tests.searching import examples
 from tests.stateful.interop_machine import InteropMachine
 
 # A failure is reported as found: making these programs smaller takes minutes; the long test does it.
@@ -17,7 +18,7 @@ QUICK = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, phases=list(Phase), max_examples=75, stateful_step_count=40)
+LONG = settings(QUICK, phases=list(Phase), max_examples=examples(40), stateful_step_count=40)
 
 
 @pytest.mark.usefixtures("layout")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.searching import examples
 from tests.stateful.sessions_machine import SessionsMachine
 
 # A failure is reported as found: making these programs smaller takes minutes; the long test does it.
@@ -16,7 +17,7 @@ QUICK = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, phases=list(Phase), max_examples=500, stateful_step_count=60)
+LONG = settings(QUICK, phases=list(Phase), max_examples=examples(250), stateful_step_count=60)
 
 
 @pytest.mark.usefixtures("layout")
