@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from icechunk_core.format._coords import (
     box_keys,
     join_boxes,
     sorted_order,
+    unique_coords,
 )
 from icechunk_core.format._payloads import Payloads, Source
 from icechunk_core.format._ref_columns import (
@@ -36,13 +38,25 @@ from icechunk_core.format.refs import (
     new_native_ref,
 )
 
-__all__ = ["ChunkRef", "ChunkRefs", "InlineRef", "NativeRef", "RefKind", "VirtualRef"]
+__all__ = ["ChunkRef", "ChunkRefs", "InlineRef", "NativeRef", "RefKind", "VirtualRef", "coords_with_keys"]
 
 _INLINE: Final = int(RefKind.INLINE)
 _NATIVE: Final = int(RefKind.NATIVE)
 _VIRTUAL: Final = int(RefKind.VIRTUAL)
 # 12 id bytes as two big-endian numbers that sort like the bytes.
 _ID_WORDS: Final = np.dtype([("high", ">u8"), ("low", ">u4")])
+
+
+def coords_with_keys(coords: Coords, keys: Collection[tuple[int, ...]]) -> Coords:
+    """Sorted coordinates together with further ones, sorted, each once.
+
+    >>> coords_with_keys(np.array([[1, 0], [3, 0]], np.uint32), {(2, 5): None, (1, 0): None}).tolist()
+    [[1, 0], [2, 5], [3, 0]]
+    """
+    if not keys:
+        return coords
+    table = coords_from_keys(len(next(iter(keys))), keys, len(keys))
+    return unique_coords(np.concatenate([coords, table]) if len(coords) else table)
 
 
 class ChunkRefs:
@@ -191,6 +205,9 @@ class ChunkRefs:
             raise InvalidInputError("chunk refs of one array have one number of dimensions")
         if len(filled) <= 1:
             return filled[0] if filled else parts[0]
+        ascending = sorted(filled, key=lambda part: part.coords[0].tolist())
+        if all(a.coords[-1].tolist() < b.coords[0].tolist() for a, b in pairwise(ascending)):
+            return cls(concat_columns([part.columns for part in ascending]))  # nothing to sort
         return cls._sorted(concat_columns([part.columns for part in filled]))
 
     @classmethod
@@ -203,7 +220,13 @@ class ChunkRefs:
             return cls(columns)
         ordered = keys[order]
         first = np.concatenate([np.ones(1, dtype=bool), ordered[1:] != ordered[:-1]])
-        return cls(columns.rows(order if first.all() else order[first]))
+        chosen = order if first.all() else order[first]
+        # One at a time, so that of millions of rows no second copy of all columns is in memory.
+        parts: list[Any] = list(columns)
+        del columns, coords, keys, ordered, order, first
+        for number, part in enumerate(parts[:-1]):
+            parts[number] = None if part is None else part[chosen]
+        return cls(RefColumns(*parts))
 
     # --- looking at them ---
 

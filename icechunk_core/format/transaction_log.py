@@ -179,6 +179,7 @@ def encode_transaction_log(log: TransactionLog, *, spec_version: int, level: int
     front = build_front(Table(struct(log.id), *ids, tables, moves))
     pieces: list[Any] = [front]
     end = len(front)
+    section: npt.NDArray[np.uint8] | None = None
     for node_id, later in places.items():
         padding = -end % 4
         _struct.pack_into("<I", front, later.at, end + padding - later.at)
@@ -187,7 +188,10 @@ def encode_transaction_log(log: TransactionLog, *, spec_version: int, level: int
         end += padding + section.nbytes
     if end > MAX_BUFFER_SIZE:
         raise FormatError("the transaction log would exceed 2 GiB", kind=ErrorKind.SERIALIZATION)
-    return seal(FileType.TRANSACTION_LOG, b"".join(pieces), spec_version=spec_version, level=level)
+    payload = b"".join(pieces)
+    pieces.clear()  # the memory of one more copy, of millions of chunks
+    section = None
+    return seal(FileType.TRANSACTION_LOG, payload, spec_version=spec_version, level=level)
 
 
 def _chunk_section(coords: Coords) -> npt.NDArray[np.uint8]:

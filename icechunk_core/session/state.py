@@ -143,6 +143,7 @@ class SessionState(SessionChunks):
         with self.lock:
             if self._busy:
                 raise SessionStateError("this session is being committed already; wait for the result")
+            self.changes.compact()
             self._busy = True
         try:
             yield

@@ -183,10 +183,13 @@ class ChangeSet:
 
     def set_chunk(self, node_id: bytes, coords: Coords, ref: ChunkRef | None) -> None:
         """Record a chunk's new ref, or with None its deletion."""
-        try:
-            self.chunks[node_id][coords] = ref
-        except KeyError:
+        refs = self.chunks.get(node_id)
+        if refs is None:
             self.chunks[node_id] = {coords: ref}
+            return
+        refs[coords] = ref
+        if type(refs) is dict and len(refs) > MANY:
+            self.chunks[node_id] = ColumnChanges(refs)
 
     def set_chunks(self, node_id: bytes, refs: Mapping[Coords, ChunkRef | None]) -> None:
         """Record many chunks' new refs at once."""
@@ -212,6 +215,12 @@ class ChangeSet:
         return self.chunks.get(node_id, _NO_CHUNKS)
 
     # --- whole -----------------------------------------------------------------
+
+    def compact(self) -> None:
+        """Need less memory. For writers, like what changes something."""
+        for refs in self.chunks.values():
+            if isinstance(refs, ColumnChanges):
+                refs.compact()
 
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""

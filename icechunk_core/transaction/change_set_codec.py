@@ -18,20 +18,20 @@ from typing import Any
 
 import msgpack
 import numpy as np
-import numpy.typing as npt
 
 from icechunk_core.errors import Corrupt
-from icechunk_core.format.manifest import ChunkRef, ChunkRefs, InlineRef, NativeRef, VirtualRef
+from icechunk_core.format.manifest import ChunkRef, InlineRef, NativeRef, VirtualRef
+from icechunk_core.format.ref_columns_codec import decode_columns, encode_columns
 from icechunk_core.format.snapshot import ArrayData, NodeSnapshot
 from icechunk_core.format.transaction_log import Move
 from icechunk_core.transaction.change_set import ChangeSet, Coords, DeletedNode
-from icechunk_core.transaction.column_changes import MIN_COLUMN, ColumnChanges, native_columns
+from icechunk_core.transaction.column_changes import ColumnChanges, in_columns
 from icechunk_core.transaction.paths import is_valid_path
 
 __all__ = ["decode_change_set", "encode_change_set"]
 
 MAGIC = "icechunk-core change set"
-VERSION = 1
+VERSION = 2
 
 _INLINE, _NATIVE, _VIRTUAL, _DELETED = range(4)
 _U32 = np.dtype("<u4")
@@ -65,13 +65,12 @@ def _encode_node(changes: ChangeSet, path: str) -> list[Any]:
 
 
 def _encode_chunks(node_id: bytes, refs: Mapping[Coords, ChunkRef | None]) -> list[Any]:
-    """``[node id, ndim, count, coords, kinds, offsets, lengths, native ids, inline bytes, virtual targets]``.
+    """``[node id, columns, ndim, count, coords, kinds, offsets, lengths, ids, inline bytes, targets]``.
 
+    The columns are those of `encode_columns`, or nil; what follows are the changes on top of them.
     Offsets are of native and virtual refs, lengths of all but deletions, in the order of the coordinates.
     """
-    many = native_columns(refs)
-    if many is not None:
-        return _encode_columns(node_id, *many)
+    columns, refs = in_columns(refs)
     kinds = bytearray()
     offsets: list[int] = []
     lengths: list[int] = []
@@ -98,20 +97,10 @@ def _encode_chunks(node_id: bytes, refs: Mapping[Coords, ChunkRef | None]) -> li
     ndim = len(next(iter(refs), ()))
     coords = np.fromiter(chain.from_iterable(refs), dtype=_U32, count=ndim * len(refs))
     return [
-        node_id, ndim, len(refs), coords.tobytes(), bytes(kinds),
+        node_id, None if columns is None else encode_columns(columns),
+        ndim, len(refs), coords.tobytes(), bytes(kinds),
         np.array(offsets, dtype=_U64).tobytes(), np.array(lengths, dtype=_U64).tobytes(),
         b"".join(ids), b"".join(inline), virtual,
-    ]  # fmt: skip
-
-
-def _encode_columns(node_id: bytes, refs: ChunkRefs, deleted: list[Coords]) -> list[Any]:
-    """The same for very many native refs, sorted, and deletions after them."""
-    coords = np.concatenate([refs.coords, np.array(deleted, np.uint32).reshape(len(deleted), refs.ndim)])
-    kinds = bytes([_NATIVE]) * len(refs) + bytes([_DELETED]) * len(deleted)
-    return [
-        node_id, refs.ndim, len(coords), coords.astype(_U32).tobytes(), kinds,
-        refs.offset.astype(_U64).tobytes(), refs.length.astype(_U64).tobytes(),
-        refs.chunk_ids.tobytes(), b"", [],
     ]  # fmt: skip
 
 
@@ -214,13 +203,13 @@ def _decode_node(node_id: Any, path: Any, user_data: Any, shape: Any) -> NodeSna
 
 
 def _decode_chunks(
-    node_id: Any, ndim: Any, count: Any, coords: Any, kinds: Any, offsets: Any, lengths: Any, ids: Any,
-    inline: Any, virtual: Any,
+    node_id: Any, columns: Any, ndim: Any, count: Any, coords: Any, kinds: Any, offsets: Any, lengths: Any,
+    ids: Any, inline: Any, virtual: Any,
 ) -> tuple[bytes, MutableMapping[Coords, ChunkRef | None]]:  # fmt: skip
     _require(isinstance(node_id, bytes) and len(node_id) == 8, "node id")
     _require(_is_count(ndim, 2**16) and _is_count(count, 2**40), "number of chunks")
-    columns = (coords, kinds, offsets, lengths, ids, inline)
-    _require(all(isinstance(column, bytes) for column in columns), "chunk columns")
+    texts = (coords, kinds, offsets, lengths, ids, inline)
+    _require(all(isinstance(text, bytes) for text in texts), "chunk columns")
     _require(len(kinds) == count and len(coords) == 4 * ndim * count, "chunk columns")
     sizes = [kinds.count(kind) for kind in (_INLINE, _NATIVE, _VIRTUAL, _DELETED)]
     _require(sum(sizes) == count, "kind of a chunk ref")
@@ -228,31 +217,18 @@ def _decode_chunks(
     _require(len(lengths) == 8 * (count - sizes[_DELETED]), "lengths")
     _require(len(ids) == 12 * sizes[_NATIVE] and len(virtual) == sizes[_VIRTUAL], "chunk columns")
     table = np.frombuffer(coords, dtype=_U32).reshape(count, ndim)
-    if sizes[_NATIVE] >= MIN_COLUMN and sizes[_NATIVE] + sizes[_DELETED] == count:
-        return node_id, _decode_columns(table, kinds, offsets, lengths, ids)
     refs = _decode_refs(kinds, offsets, lengths, ids, inline, virtual)
     keys = map(tuple, table.tolist())
     found: dict[Coords, ChunkRef | None] = dict(zip(keys, refs, strict=True))
     _require(len(found) == count, "a chunk is listed twice")
-    return node_id, found
-
-
-def _decode_columns(
-    table: npt.NDArray[np.uint32], kinds: bytes, offsets: bytes, lengths: bytes, ids: bytes
-) -> ColumnChanges:
-    native = np.frombuffer(kinds, np.uint8) == _NATIVE
-    refs = ChunkRefs.native(
-        table[native],
-        np.frombuffer(ids, np.uint8).reshape(-1, 12),
-        np.frombuffer(offsets, dtype=_U64),
-        np.frombuffer(lengths, dtype=_U64),
-    )
-    deleted: dict[Coords, ChunkRef | None] = dict.fromkeys(map(tuple, table[~native].tolist()))
+    if columns is None:
+        return node_id, found
+    together = decode_columns(*columns)
+    _require(not count or ndim == together.ndim, "dimensions")
     changes = ColumnChanges({})
-    changes.add(refs)
-    changes.update(deleted)
-    _require(len(changes) == len(refs) + len(deleted) == len(table), "a chunk is listed twice")
-    return changes
+    changes.add(together)
+    changes.update(found)
+    return node_id, changes
 
 
 def _decode_refs(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from icechunk_core.format.manifest import ChunkRef, ChunkRefs, NativeRef, VirtualRef
-from icechunk_core.format.refs import RefKind
+from icechunk_core.errors import InvalidInputError
+from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, VirtualRef, coords_with_keys
 
-__all__ = ["MANY", "MIN_COLUMN", "ColumnChanges", "ColumnPart", "RefMapping", "native_columns"]
+__all__ = ["MANY", "MIN_COLUMN", "ColumnChanges", "ColumnPart", "RefMapping", "in_columns"]
 
 Coords: TypeAlias = tuple[int, ...]
 Table: TypeAlias = npt.NDArray[np.uint32]
@@ -20,7 +21,7 @@ MIN_COLUMN: Final = 256
 _NOT_THERE: Final = object()
 _STEP: Final = 4096
 MANY: Final = 1 << 14
-"""More refs that were set in small groups become columns."""
+"""More refs that were set one by one or in small groups become columns."""
 
 
 def _tuples(refs: ChunkRefs) -> Iterator[Coords]:
@@ -89,10 +90,11 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
     (2, None, 8, [[0], [1]])
     """
 
-    __slots__ = ("_blocks", "_joined", "_single")
+    __slots__ = ("_blocks", "_joined", "_limit", "_single")
 
     def __init__(self, single: Mapping[Coords, ChunkRef | None]) -> None:
         self._single = dict(single)
+        self._limit = MANY  # more of them become columns
         # Oldest first; each at least twice as long as the next, so that there are few.
         # The list is never changed in place.
         self._blocks: list[ChunkRefs] = []
@@ -101,16 +103,12 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
     def copy(self) -> ColumnChanges:
         """An independent copy; the columns are shared."""
         twin = ColumnChanges(self._single)
-        twin._blocks, twin._joined = self._blocks, self._joined
+        twin._blocks, twin._joined, twin._limit = self._blocks, self._joined, self._limit
         return twin
 
     def add(self, refs: ChunkRefs) -> None:
         """Set refs together."""
-        blocks = [*self._blocks, refs]
-        while len(blocks) > 1 and len(blocks[-2]) < 2 * len(blocks[-1]):
-            newest = blocks.pop()
-            blocks[-1] = ChunkRefs.concat([newest, blocks[-1]])
-        self._blocks = blocks
+        self._push(refs)
         if self._single:
             self._single = {c: ref for c, ref in self._single.items() if refs.find(c) < 0}
 
@@ -123,14 +121,28 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
             self._single.update(other.single)
         else:
             self._single.update(other)
-        if len(self._single) > MANY:
+        if len(self._single) > self._limit:
             self._settle()
 
+    def _push(self, refs: ChunkRefs) -> None:
+        blocks = [*self._blocks, refs]
+        while len(blocks) > 1 and len(blocks[-2]) < 2 * len(blocks[-1]):
+            newest = blocks.pop()
+            blocks[-1] = ChunkRefs.concat([newest, blocks[-1]])
+        self._blocks = blocks
+
     def _settle(self) -> None:
-        """Make columns of single refs."""
-        refs = {coords: ref for coords, ref in self._single.items() if ref is not None}
+        """Make columns of single refs: an object for each would cost several times the memory.
+
+        Readers look at the single ones first, so these go last.
+        """
+        single = self._single
+        refs = {coords: ref for coords, ref in single.items() if ref is not None}
         if len(refs) > MANY // 2:
-            self.add(ChunkRefs.from_items(len(next(iter(refs))), refs))
+            with suppress(InvalidInputError):  # the commit will say so, if that ref is still there
+                self._push(ChunkRefs.from_items(len(next(iter(refs))), refs))
+                self._single = {coords: ref for coords, ref in single.items() if ref is None}
+        self._limit = len(self._single) + MANY
 
     @property
     def columns(self) -> ChunkRefs:
@@ -147,9 +159,14 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
         """What was set one by one."""
         return self._single
 
+    def compact(self) -> None:
+        """Join the blocks for good, so that what is in them is in memory once. For writers."""
+        self._blocks = [self.columns]
+        self._joined = self._blocks, self._blocks[0]
+
     def touched(self) -> Table:
         """The coordinates of all changes, sorted: ``uint32[n, ndim]``."""
-        return self.part(slice(None), self._single).touched()
+        return coords_with_keys(self.columns.coords, self._single)
 
     def part(self, rows: Any, single: Mapping[Coords, ChunkRef | None]) -> ColumnPart:
         """Some rows of the columns and some single changes."""
@@ -168,6 +185,8 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
 
     def __setitem__(self, coords: Coords, ref: ChunkRef | None) -> None:
         self._single[coords] = ref
+        if len(self._single) > self._limit:
+            self._settle()
 
     def __delitem__(self, coords: Coords) -> None:
         found = coords in self
@@ -188,8 +207,7 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
         yield from single
 
     def __len__(self) -> int:
-        columns = self.columns
-        return len(columns) + sum(columns.find(coords) < 0 for coords in self._single)
+        return len(self.touched())
 
 
 class ColumnPart:
@@ -215,11 +233,7 @@ class ColumnPart:
 
     def touched(self) -> Table:
         """The coordinates of all changes, sorted, each once."""
-        taken = self._taken()
-        if not self._single:
-            return taken.coords
-        # Deletions count as well: a ref of any kind stands for each of them.
-        return taken.updated(dict.fromkeys(self._single, _PLACEHOLDER)).coords
+        return coords_with_keys(self._columns.coords[self._rows], self._single)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ColumnPart):
@@ -237,26 +251,17 @@ class ColumnPart:
         return len(self.touched())
 
 
-_PLACEHOLDER: Final = VirtualRef("s3://any/thing", 0, 1)
-
-
-def native_columns(
+def in_columns(
     changes: Mapping[Coords, ChunkRef | None],
-) -> tuple[ChunkRefs, list[Coords]] | None:
-    """Very many refs as columns and the coordinates of deleted chunks, sorted; None if others are among them.
-
-    >>> native_columns({(0,): None}) is None
-    True
-    """
-    if len(changes) < MIN_COLUMN:
-        return None
-    columns = changes.columns if isinstance(changes, ColumnChanges) else ChunkRefs.empty(0)
-    single = changes.single if isinstance(changes, ColumnChanges) else changes
-    if (columns.kind != RefKind.NATIVE).any():
-        return None
-    if not all(ref is None or isinstance(ref, NativeRef) for ref in single.values()):
-        return None
-    refs = columns.updated(single)
-    if len(refs) < MIN_COLUMN:
-        return None
-    return refs, sorted(coords for coords, ref in single.items() if ref is None)
+) -> tuple[ChunkRefs | None, Mapping[Coords, ChunkRef | None]]:
+    """Changes as columns, if there are many, and those on top of them."""
+    if isinstance(changes, ColumnChanges):
+        columns = changes.columns
+        return (columns if len(columns) else None), changes.single
+    if len(changes) >= MIN_COLUMN:
+        refs = {coords: ref for coords, ref in changes.items() if ref is not None}
+        with suppress(InvalidInputError):  # a number that no manifest can hold
+            if refs:
+                columns = ChunkRefs.from_items(len(next(iter(refs))), refs)
+                return columns, {coords: ref for coords, ref in changes.items() if ref is None}
+    return None, changes

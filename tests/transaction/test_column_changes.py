@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -11,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icechunk_core.errors import Corrupt
-from icechunk_core.format.manifest import ChunkRef, ChunkRefs, InlineRef, NativeRef, VirtualRef
+from icechunk_core.format._payloads import PAYLOAD
+from icechunk_core.format.locations import LocationCompression
+from icechunk_core.format.manifest import (
+    ChunkRef,
+    ChunkRefs,
+    InlineRef,
+    Manifest,
+    NativeRef,
+    VirtualRef,
+    decode_manifest,
+    encode_manifest,
+)
 from icechunk_core.format.snapshot import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 from icechunk_core.transaction.change_set import ChangeSet
 from icechunk_core.transaction.column_changes import MANY, MIN_COLUMN, ColumnChanges, RefMapping
@@ -171,18 +183,131 @@ def test_other_refs_among_many_native_ones_travel(other: ChunkRef) -> None:
     assert dict(ChangeSet.from_bytes(changes_with(mixed).to_bytes()).chunks[NODE]) == plain
 
 
+def damaged(changes: Any, position: int, change: Any) -> bytes:
+    """The bytes of changes with one of their columns replaced."""
+    tree = msgpack.unpackb(changes_with(changes).to_bytes())
+    columns = tree["chunks"][0][1]
+    columns[position] = change(columns[position])
+    return bytes(msgpack.packb(tree))
+
+
+def _mixed() -> dict[tuple[int, ...], ChunkRef | None]:
+    return {
+        **_natives(0, MIN_COLUMN),
+        (900, 0): InlineRef(b"abc"),
+        (900, 1): VirtualRef("s3://b/k", 3, 4, "tag", 7),
+        (900, 2): None,
+    }
+
+
 def test_columns_with_a_chunk_twice_are_refused() -> None:
-    """Bytes that list a chunk twice, or as set and deleted, are no change set."""
-    tree = msgpack.unpackb(changes_with(_natives(0, MIN_COLUMN + 1)).to_bytes())
-    entry = tree["chunks"][0]
-    entry[3] = entry[3][:8] + entry[3][:8] + entry[3][16:]
+    """Bytes that list a chunk twice are no change set."""
     with pytest.raises(Corrupt, match="listed twice"):
-        ChangeSet.from_bytes(msgpack.packb(tree))
-    tree = msgpack.unpackb(changes_with({**_natives(0, MIN_COLUMN + 1), (900, 1): None}).to_bytes())
-    entry = tree["chunks"][0]
-    entry[3] = entry[3][:-8] + entry[3][:8]
-    with pytest.raises(Corrupt, match="listed twice"):
-        ChangeSet.from_bytes(msgpack.packb(tree))
+        ChangeSet.from_bytes(damaged(_mixed(), 2, lambda coords: coords[:8] + coords[:8] + coords[16:]))
+
+
+def _with_payload(name: str, value: int) -> Any:
+    def change(payloads: bytes) -> bytes:
+        table = np.frombuffer(payloads, PAYLOAD).copy()
+        table[name][-1] = value
+        return table.tobytes()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("position", "change"),
+    [
+        (0, lambda _: 1 << 41),
+        (0, lambda rows: rows - 1),
+        (1, lambda _: 3),
+        (2, lambda coords: coords[:-1]),
+        (3, lambda kinds: b"\x09" + kinds[1:]),
+        (4, lambda offsets: b"\xff" * 8 + offsets[8:]),
+        (5, lambda lengths: (2**63).to_bytes(8, "little") + lengths[8:]),
+        (6, lambda ids: ids + b"x"),
+        (7, lambda _: b""),
+        (7, _with_payload("source", 9)),
+        (7, _with_payload("source", -1)),
+        (7, _with_payload("start", -1)),
+        (7, _with_payload("start", 1 << 60)),
+        (7, _with_payload("size", 99)),
+        (7, _with_payload("etag_start", 99)),
+        (7, _with_payload("etag_source", 3)),
+        (7, _with_payload("compressed", 1)),
+        (8, lambda _: []),
+        (8, lambda buffers: [buffers[0][:-1]]),
+        (8, lambda _: [3]),
+        (8, lambda _: b"abc"),
+    ],
+)
+def test_columns_that_point_elsewhere_are_refused(position: int, change: Any) -> None:
+    """Numbers, ranges and buffers that do not fit each other are `Corrupt` before any ref is looked at."""
+    with pytest.raises(Corrupt):
+        ChangeSet.from_bytes(damaged(_mixed(), position, change))
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_columns_never_crash(data: st.DataObject) -> None:
+    """Any byte changed gives `Corrupt`, at once or when that ref is looked at, or other changes."""
+    raw = bytearray(changes_with(_mixed()).to_bytes())
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(Corrupt):
+        dict(ChangeSet.from_bytes(bytes(raw)).chunk_changes(NODE))
+
+
+def test_compressed_locations_are_written_out() -> None:
+    """Refs whose locations a manifest keeps compressed travel without that manifest's dictionary."""
+    refs = ChunkRefs.virtual(
+        np.arange(300).reshape(300, 1), [f"s3://b/{n:04}" for n in range(300)], np.arange(300),
+        np.zeros(300), np.ones(300),
+    )  # fmt: skip
+    compression = LocationCompression(min_num_chunks=1)
+    manifest = decode_manifest(
+        encode_manifest(Manifest(bytes(12), {NODE: refs}), spec_version=2, location_compression=compression),
+        name="m",
+    )
+    stored = manifest.arrays[NODE]
+    assert stored.payloads is not None
+    assert stored.payloads["compressed"].any()
+    changes = ColumnChanges({})
+    changes.add(stored)
+    assert dict(ChangeSet.from_bytes(changes_with(changes).to_bytes()).chunks[NODE]) == dict(refs.items())
+
+
+def test_refs_that_are_set_one_by_one_become_columns() -> None:
+    """Very many single refs make no object each, the last one of each chunk counts, and deletions stay."""
+    changes, plain = ChangeSet(), dict[tuple[int, ...], ChunkRef | None]()
+    for number in range(3 * MANY):
+        coords = (number * 7 % (2 * MANY), 0)
+        ref = None if number % 5 == 0 else NativeRef(number.to_bytes(12, "big"), number, 1)
+        changes.set_chunk(NODE, coords, ref)
+        plain[coords] = ref
+    kept = changes.chunk_changes(NODE)
+    assert isinstance(kept, ColumnChanges)
+    assert sum(ref is not None for ref in kept.single.values()) <= MANY
+    assert dict(kept) == plain
+    assert len(kept) == len(plain)
+    changes.compact()
+    assert dict(kept) == plain
+    assert kept.touched().tolist() == sorted(map(list, plain))
+
+
+def test_a_ref_that_no_manifest_can_hold_waits_for_the_commit() -> None:
+    """Where one of very many refs cannot become a column, all stay as they are, and it can be replaced."""
+    changes = ChangeSet()
+    changes.set_chunk(NODE, (0,), NativeRef(bytes(12), 1 << 63, 1))
+    for number in range(1, MANY + 10):
+        changes.set_chunk(NODE, (number,), NativeRef(bytes(12), number, 1))
+    assert changes.chunk(NODE, (0,)) == NativeRef(bytes(12), 1 << 63, 1)
+    changes.set_chunk(NODE, (0,), NativeRef(bytes(12), 5, 1))
+    for number in range(MANY + 10, 2 * MANY + 30):
+        changes.set_chunk(NODE, (number,), NativeRef(bytes(12), number, 1))
+    assert changes.chunk(NODE, (0,)) == NativeRef(bytes(12), 5, 1)
+    kept = changes.chunk_changes(NODE)
+    assert isinstance(kept, ColumnChanges)
+    assert len(kept.single) < MANY
 
 
 @given(st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 900), st.booleans()), max_size=60))
