@@ -66,7 +66,7 @@ CASES = {
     "ragged edges": Case(lambda n: (round(n**0.5) * 37 - 11, round(n**0.5) * 29 - 17), (37, 29)),
     "zstd, sizes from 20 bytes to 4 KiB": Case(lambda n: (n * 1024,), (1024,), compressed=True),
     "single values of chunks in random order": Case(lambda n: (n * 1024,), (1024,), reads=2_000),
-    "many small arrays of 4 chunks": Case(lambda n: (4 * 64,), (64,), arrays=lambda n: max(n // 10, 1)),
+    "many small arrays of 4 chunks": Case(lambda n: (4 * 64,), (64,), arrays=lambda n: max(n // 4, 1)),
 }
 
 

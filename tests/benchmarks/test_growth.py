@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,3 +111,80 @@ def test_virtual_refs_stay_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     alive = sum(isinstance(value, VirtualRef) for value in gc.get_objects())
     assert made[0] < 100
     assert alive < 1_000
+
+
+def test_small_chunks_share_requests() -> None:
+    """400 chunks of 4 KiB are a handful of objects, read back with a handful of requests."""
+    storage, metrics = ic.storage.with_metrics(ic.in_memory_storage())
+    repo = ic.Repository.create(storage)
+    session = repo.writable_session("main")
+    data = np.random.default_rng(0).random(400 * 1024, dtype="f4")
+    array = zarr.create_array(
+        session.store, name="a", shape=data.shape, chunks=(1024,), dtype="f4", compressors=None, fill_value=0
+    )
+    metrics.reset()
+    array[:] = data
+    session.commit("written")
+    assert metrics.calls["put"] <= 8
+    assert metrics.bytes_written < data.nbytes * 1.1
+    metrics.reset()
+    store = ic.Repository.open(storage).readonly_session("main").store
+    assert np.array_equal(np.asarray(zarr.open_array(store, path="a", mode="r")[:]), data)
+    assert metrics.calls["get_range"] <= 400 / 10
+    assert metrics.bytes_read < data.nbytes * 1.3
+
+
+def test_one_changed_chunk_rewrites_one_part() -> None:
+    """On top of 90,000 refs, a change of one chunk writes a small part of what they took."""
+    storage, metrics = ic.storage.with_metrics(ic.in_memory_storage())
+    config = ic.RepositoryConfig.default()
+    splitting = ic.ManifestSplittingConfig.from_dict(
+        {ic.ManifestSplitCondition.AnyArray(): {ic.ManifestSplitDimCondition.Axis(0): 10}}
+    )
+    config.manifest = ic.ManifestConfig(splitting=splitting)
+    repo = ic.Repository.create(storage, config)
+    session = repo.writable_session("main")
+    array = zarr.create_array(
+        session.store, name="a", shape=(SIDE, SIDE), chunks=(1, 1), dtype="i4", compressors=None, fill_value=0
+    )
+    numbers, one = np.arange(SIDE * SIDE, dtype=np.uint64), np.uint64(1)
+    session.store.set_virtual_refs_arr(
+        "a",
+        (SIDE, SIDE),
+        ["s3://bucket/key"] * (SIDE * SIDE),
+        numbers,
+        numbers + one,
+        validate_containers=False,
+    )
+    metrics.reset()
+    session.commit("refs")
+    everything = metrics.bytes_written
+    session = repo.writable_session("main")
+    array = zarr.open_array(session.store, path="a", mode="r+")
+    metrics.reset()
+    array[7, 7] = 1
+    session.commit("one")
+    assert metrics.bytes_written < everything / 5
+
+
+def test_memory_does_not_grow_with_what_is_written(tmp_path: Path) -> None:
+    """Whether 32 or 96 MiB go through a session, the same few packs are held."""
+
+    def peak(blocks: int) -> int:
+        repo = ic.Repository.create(ic.local_filesystem_storage(tmp_path / str(blocks), durable=False))
+        session = repo.writable_session("main")
+        block = np.ones(4 << 20, dtype="f4")
+        array = zarr.create_array(
+            session.store, name="a", shape=(blocks * len(block),), chunks=(1 << 16,), dtype="f4",
+            compressors=None, fill_value=0,
+        )  # fmt: skip
+        tracemalloc.start()
+        try:
+            for number in range(blocks):
+                array[number * len(block) : (number + 1) * len(block)] = block
+            session.commit("written")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(6) < peak(2) + (16 << 20)
