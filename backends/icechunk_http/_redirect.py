@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -15,8 +15,6 @@ from icechunk_core.contract import (
     Buffer,
     ByteRange,
     Capabilities,
-    Condition,
-    DeleteResult,
     ObjectInfo,
     Storage,
     Version,
@@ -30,6 +28,7 @@ from icechunk_http import _capabilities
 from icechunk_http._config import HttpConfig, RedirectConfig
 from icechunk_http._errors import from_status
 from icechunk_http._requests import LeadsElsewhere, Requests
+from icechunk_http._writing import RefusesWrites
 
 __all__ = ["RedirectStorage", "storage_url"]
 
@@ -76,7 +75,7 @@ def _bad(message: str) -> StorageError:
     return StorageError(message, kind=ErrorKind.BAD_REDIRECT)
 
 
-class RedirectStorage:
+class RedirectStorage(RefusesWrites):
     """The storage that the redirect leads to, asked for at the first operation, for reading."""
 
     def __init__(
@@ -154,22 +153,6 @@ class RedirectStorage:
         async with aclosing(items):
             async for info in items:
                 yield info
-
-    @hookimpl
-    async def put(
-        self,
-        key: str,
-        data: Sequence[Buffer],
-        condition: Condition,
-        metadata: Mapping[str, str] | None,
-        content_type: str | None,
-        storage_class: str | None,
-    ) -> Version:
-        raise self._read_only(key)
-
-    @hookimpl
-    async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
-        raise self._read_only(None)
 
     @hookimpl
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from urllib.parse import quote
 
@@ -14,8 +14,6 @@ from icechunk_core.contract import (
     Buffer,
     ByteRange,
     Capabilities,
-    Condition,
-    DeleteResult,
     ObjectInfo,
     Range,
     Suffix,
@@ -46,6 +44,7 @@ from icechunk_http._config import HttpConfig
 from icechunk_http._errors import from_status
 from icechunk_http._opts import with_opts
 from icechunk_http._requests import Requests
+from icechunk_http._writing import RefusesWrites
 
 __all__ = ["HttpStorage"]
 
@@ -60,7 +59,7 @@ class _SuffixRefused(Exception):
         self.size = size
 
 
-class HttpStorage:
+class HttpStorage(RefusesWrites):
     """Files below one address."""
 
     def __init__(
@@ -162,24 +161,6 @@ class HttpStorage:
             "(upgrade_icechunk_repository) where it is written"
         )
         yield  # an async generator, as the contract has it
-
-    # --- what a web server does not do
-
-    @hookimpl
-    async def put(
-        self,
-        key: str,
-        data: Sequence[Buffer],
-        condition: Condition,
-        metadata: Mapping[str, str] | None,
-        content_type: str | None,
-        storage_class: str | None,
-    ) -> Version:
-        raise self._read_only(key)
-
-    @hookimpl
-    async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
-        raise self._read_only(None)
 
     @hookimpl
     async def close(self) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import zarr
 
-from tests.interop.implementations import OURS, everything
+from tests.interop.implementations import OURS
+from tests.interop.turns import write_in_turns
 from tests.servers.s3 import S3Server
 
 
@@ -31,49 +31,14 @@ def _storage(ic: Any, server: S3Server, bucket: str, prefix: str) -> Any:
 def test_s3(pair: tuple[Any, Any], server: S3Server, spec: int) -> None:
     """One creates a repository with inline, small and large chunks, the other adds a commit, a branch and
     a tag, the first goes on; both see the same all the time."""
-    _write_in_turns(pair, server, spec, "repo")
+    bucket = server.new_bucket()
+    write_in_turns(pair, spec, lambda ic: _storage(ic, server, bucket, "repo"))
 
 
 def test_root_of_a_bucket(peer: Any, ministack: S3Server) -> None:
     """The same without a prefix, where only we create repositories."""
-    _write_in_turns((OURS, peer), ministack, 2, "")
-
-
-def _write_in_turns(pair: tuple[Any, Any], server: S3Server, spec: int, prefix: str) -> None:
-    first, second = pair
-    bucket = server.new_bucket()
-
-    def agree() -> dict[str, Any]:
-        seen = [everything(ic.Repository.open(_storage(ic, server, bucket, prefix))) for ic in pair]
-        assert seen[0] == seen[1]
-        return seen[0]
-
-    repo = first.Repository.create(
-        _storage(first, server, bucket, prefix), spec_version=getattr(first.SpecVersion, f"v{spec}")
-    )
-    session = repo.writable_session("main")
-    group = zarr.create_group(session.store, attributes={"title": "Übersicht"})
-    group.create_array("small", shape=(40,), chunks=(10,), dtype="i4")[:] = np.arange(40)
-    large = np.random.default_rng(1).integers(0, 255, 3 << 20, dtype="u1")
-    group.create_array("large", data=large, chunks=(1 << 20,), compressors=None)
-    session.commit("first")
-
-    other = second.Repository.open(_storage(second, server, bucket, prefix))
-    session = other.writable_session("main")
-    group = zarr.open_group(session.store, mode="r+")
-    assert np.array_equal(np.asarray(group["large"][:]), large)  # type: ignore[index]
-    group["small"][5:15] = 7  # type: ignore[index]
-    snapshot = session.commit("second")
-    other.create_tag("v1", snapshot_id=snapshot)
-    other.create_branch("side", snapshot_id=snapshot)
-    agree()
-
-    session = repo.writable_session("side")
-    del zarr.open_group(session.store, mode="r+")["large"]
-    session.commit("third")
-    seen = agree()
-    assert set(seen["branches"]) == {"main", "side"}
-    assert len(seen["histories"][seen["branches"]["side"]]) == 4
+    bucket = ministack.new_bucket()
+    write_in_turns((OURS, peer), 2, lambda ic: _storage(ic, ministack, bucket, ""))
 
 
 def test_conflicts(ministack: S3Server, peer: Any) -> None:
