@@ -12,6 +12,7 @@ import typer
 from icechunk_core.cli.arguments import AsJson
 from icechunk_core.cli.exit_codes import ExitCode
 from icechunk_core.cli.output import fail, print_json, print_lines, print_table
+from icechunk_core.cli.plugin_new import new_plugin
 from icechunk_core.plugins import PluginState, list_plugins
 
 __all__ = ["register"]
@@ -24,6 +25,7 @@ _UNUSABLE = (PluginState.BROKEN, PluginState.CONFLICT)
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    plugins.command("new")(new_plugin)
     app.add_typer(plugins, name="plugins")
     app.add_typer(storage, name="storage")
 

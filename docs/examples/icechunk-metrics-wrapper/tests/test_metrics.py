@@ -16,7 +16,7 @@ from icechunk_core.storage import storage_from_url
 
 
 def test_the_contract_holds() -> None:
-    """Every check of the suite that is about values, errors and conditions passes through it, without a change."""
+    """Every check of the suite that is about values, errors and conditions passes through it."""
     report = run_suite(
         Location.from_url("metered+memory:?metered.label=suite"),
         only=["A", "B", "C", "D", "E", "F04"],
