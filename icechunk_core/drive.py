@@ -18,8 +18,9 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from types import FrameType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -341,12 +342,25 @@ def blocking_on_loop(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[
     return twin
 
 
-def blocking_iterator(function: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]:
-    """Derive the blocking twin of a method that returns an async iterator."""
+def blocking_iterator(
+    function: Callable[P, AsyncIterator[T]],
+    *,
+    blocks: Callable[..., AsyncIterator[Sequence[T]]] | None = None,
+) -> Callable[P, Iterator[T]]:
+    """Derive the blocking twin of a method that returns an async iterator.
+
+    Parameters
+    ----------
+    blocks
+        A method with the same arguments that gives the same items in blocks: a coroutine is driven once
+        for each block then, and not for each of many items.
+    """
 
     @functools.wraps(function)
     def twin(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         may_suspend: bool = args[0]._may_suspend  # type: ignore[attr-defined]
+        if blocks is not None:
+            return chain.from_iterable(iterate(blocks(*args, **kwargs), may_suspend=may_suspend))
         return iterate(function(*args, **kwargs), may_suspend=may_suspend)
 
     _name_twin(twin, function)

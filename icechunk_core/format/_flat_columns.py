@@ -235,6 +235,11 @@ class TableVector:
             self.fail(f"required field {slot} is absent")
         return self._gather(found, size)
 
+    def numbers_at(self, positions: Positions, dtype: str) -> npt.NDArray[Any]:
+        """The numbers at some positions, which are known to be inside the buffer."""
+        kind = np.dtype(dtype)
+        return self._gather(positions, kind.itemsize).view(kind)[:, 0]
+
     def scalars(self, slot: int, dtype: str, default: int = 0) -> npt.NDArray[Any]:
         """A scalar field, such as ``"<i4"``; absent ones have the default."""
         kind = np.dtype(dtype)
@@ -285,11 +290,14 @@ class TableVector:
 
     def required_strings(self, slot: int) -> list[str]:
         """The string in a slot, which every table has."""
-        found = self.strings(slot)
-        texts = [text for text in found if text is not None]
-        if len(texts) < len(found):
+        starts, counts = self.spans(slot)
+        if len(starts) and int(starts.min()) < 0:
             self.fail(f"required field {slot} is absent")
-        return texts
+        data, stops = self.data, (starts + counts).tolist()
+        try:
+            return [data[start:stop].decode() for start, stop in zip(starts.tolist(), stops, strict=True)]
+        except UnicodeDecodeError:
+            self.fail("a string is not UTF-8")
 
     def subtables(self, slot: int) -> tuple[TableVector, list[int]]:
         """All tables of the vectors in a slot, and how many of them each table has."""

@@ -23,6 +23,7 @@ JSON: TypeAlias = Any
 MAX_DEPTH = 200
 """Deepest nesting of lists and objects that is written or read."""
 
+INT, UINT = 1, 2
 _NULL, _INT, _UINT, _FLOAT, _KEY, _STRING = range(6)
 _INDIRECT = {6: _INT, 7: _UINT, 8: _FLOAT}
 _MAP, _VECTOR = 9, 10
@@ -269,12 +270,13 @@ def decode(data: bytes, *, name: str) -> JSON:
     """
     if len(data) < 3:
         raise Corrupt("FlexBuffers document too short", object_name=name)
-    data = bytes(data)
     width, packed_type = data[-1], data[-2]
     if width not in (1, 2, 4, 8) or len(data) < width + 2:
         raise Corrupt(f"invalid FlexBuffers root width {width}", object_name=name)
-    if packed_type >> 2 == _INT and len(data) == width + 2:  # most metadata
-        return int.from_bytes(data[:width], "little", signed=True)
+    kind = packed_type >> 2
+    if kind in (_INT, _UINT) and len(data) == width + 2:  # most metadata
+        return int.from_bytes(data[:width], "little", signed=kind == _INT)
+    data = bytes(data)
     reader = _Reader(data, name, 8 * len(data) + 64, {})
     return reader.value(len(data) - 2 - width, width, packed_type, 0)
 

@@ -21,8 +21,10 @@ from icechunk_core.format.envelope import FileType, seal, unseal
 from icechunk_core.format.repo_ops_log import UpdateLog, decode_status, status_table
 from icechunk_core.format.repo_snapshots import (
     EncodedSnapshots,
+    SnapshotBlock,
     SnapshotInfo,
     SnapshotOutline,
+    SnapshotOutlines,
     SnapshotTable,
     decode_metadata,
     metadata_tables,
@@ -67,8 +69,10 @@ __all__ = [
     "RepoMigrated",
     "RepoStatus",
     "RepoStatusChanged",
+    "SnapshotBlock",
     "SnapshotInfo",
     "SnapshotOutline",
+    "SnapshotOutlines",
     "SnapshotTable",
     "TagCreated",
     "TagDeleted",

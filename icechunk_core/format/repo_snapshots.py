@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +23,17 @@ from icechunk_core.format._snapshot_columns import (
     SnapshotColumns,
     SnapshotInfo,
     SnapshotOutline,
+    SnapshotOutlines,
     decode_metadata,
 )
 from icechunk_core.format.layout import REPO_KEY
 
 __all__ = [
     "EncodedSnapshots",
+    "SnapshotBlock",
     "SnapshotInfo",
     "SnapshotOutline",
+    "SnapshotOutlines",
     "SnapshotTable",
     "decode_metadata",
     "metadata_tables",
@@ -49,29 +52,45 @@ def metadata_tables(metadata: dict[str, Any]) -> list[flat.Table]:
     return [flat.Table(key, flexbuffers.encode(value)) for key, value in items]
 
 
-def _same(info: SnapshotInfo) -> SnapshotInfo:
-    return info
+class SnapshotBlock(Sequence[SnapshotInfo]):
+    """Some entries of a history, the encoded ones of which are decoded together when one is looked at."""
 
+    __slots__ = ("_columns", "_entries", "_infos")
 
-class _Block:
-    """Some encoded rows, decoded together when one is looked at."""
-
-    __slots__ = ("_columns", "_infos", "_rows")
-
-    def __init__(self, columns: SnapshotColumns | None, rows: list[int]) -> None:
+    def __init__(self, columns: SnapshotColumns | None, entries: list[int | SnapshotInfo]) -> None:
         self._columns = columns
-        self._rows = rows
+        self._entries = entries  # rows of the columns, or what is decoded already
         self._infos: list[SnapshotInfo] | None = None
 
-    def info(self, place: int) -> SnapshotInfo:
-        """The entry at a place of the block; `Corrupt` if it is damaged, whatever the others are."""
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, place: int) -> SnapshotInfo: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> SnapshotBlock: ...
+
+    def __getitem__(self, place: int | slice) -> SnapshotInfo | SnapshotBlock:
+        """An entry; `Corrupt` if it is damaged, whatever the others are."""
+        if isinstance(place, slice):
+            return SnapshotBlock(self._columns, self._entries[place])
         if self._infos is None:
-            assert self._columns is not None
             try:
-                self._infos = self._columns.infos(self._rows)
+                self._infos = self._decoded()
             except Corrupt:
-                return self._columns.info(self._rows[place])
+                entry = self._entries[place]
+                assert self._columns is not None
+                return self._columns.info(entry) if isinstance(entry, int) else entry
         return self._infos[place]
+
+    def _decoded(self) -> list[SnapshotInfo]:
+        rows = [entry for entry in self._entries if isinstance(entry, int)]
+        decoded = [] if self._columns is None else self._columns.infos(rows)
+        if len(decoded) == len(self._entries):
+            return decoded
+        each = iter(decoded)
+        return [next(each) if isinstance(entry, int) else entry for entry in self._entries]
 
 
 class SnapshotTable:
@@ -118,8 +137,8 @@ class SnapshotTable:
         row = -1 if self._columns is None else self._columns.row(snapshot_id)
         return None if self._columns is None or row < 0 else self._columns.parent_id(row)
 
-    def lineage(self, snapshot_id: bytes) -> Iterator[list[Callable[[], SnapshotInfo]]]:
-        """A snapshot and its ancestors, in blocks that are decoded when one of their entries is called.
+    def lineage(self, snapshot_id: bytes) -> Iterator[SnapshotBlock]:
+        """A snapshot and its ancestors, in blocks that are decoded when one of their entries is looked at.
 
         Nothing if the snapshot is not in the table.
 
@@ -133,33 +152,28 @@ class SnapshotTable:
         for entry in self._walk(snapshot_id):
             waiting.append(entry)
             if len(waiting) >= size:
-                yield self._block(waiting)
+                yield SnapshotBlock(self._columns, waiting)
                 waiting = []
                 size = min(4 * size, _LARGEST_BLOCK)
         if waiting:
-            yield self._block(waiting)
+            yield SnapshotBlock(self._columns, waiting)
 
-    def outlines(self, snapshot_id: bytes | None = None) -> list[SnapshotOutline]:
+    def outlines(self, snapshot_id: bytes | None = None) -> SnapshotOutlines:
         """Of a snapshot and its ancestors, or of all snapshots in id order; raises as `lineage`."""
         columns = self._columns
         if columns is None or self._fresh:
-            infos = (
-                self
-                if snapshot_id is None
-                else (entry() for block in self.lineage(snapshot_id) for entry in block)
-            )
-            return [SnapshotOutline(one.id, one.parent_id, one.flushed_at, one.message) for one in infos]
+            infos = self if snapshot_id is None else chain.from_iterable(self.lineage(snapshot_id))
+            return SnapshotOutlines.of(infos)
         if snapshot_id is not None:
             return columns.outlines([row for row in self._walk(snapshot_id) if isinstance(row, int)])
-        return columns.outlines(range(len(columns)) if columns.order is None else columns.order.tolist())
+        return columns.outlines(columns.rows())
 
-    def _block(self, entries: list[int | SnapshotInfo]) -> list[Callable[[], SnapshotInfo]]:
-        block = _Block(self._columns, [entry for entry in entries if isinstance(entry, int)])
-        places = iter(range(len(entries)))
-        return [
-            partial(block.info, next(places)) if isinstance(entry, int) else partial(_same, entry)
-            for entry in entries
-        ]
+    def metadata(self) -> list[dict[str, Any]]:
+        """The metadata of all snapshots, in id order."""
+        columns = self._columns
+        if columns is None or self._fresh:
+            return [dict(info.metadata) for info in self]
+        return columns.metadata(columns.rows())
 
     def _walk(self, snapshot_id: bytes) -> Iterator[int | SnapshotInfo]:
         """A snapshot and its ancestors: rows of the encoded ones, others as they are."""

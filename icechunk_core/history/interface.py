@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Self
 
 from icechunk_core.assets.manager import AssetManager
 from icechunk_core.contract import Storage
-from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotOutline, Update, UpdateKind
+from icechunk_core.format.repo_info import (
+    RepoInfo,
+    SnapshotInfo,
+    SnapshotOutlines,
+    Update,
+    UpdateKind,
+    UpdateLog,
+)
 from icechunk_core.format.snapshot import Snapshot
 
 __all__ = ["Decide", "History", "OnSynced", "WriteFiles"]
@@ -75,18 +81,18 @@ class History(ABC):
     def ancestry(self, snapshot_id: bytes) -> AsyncIterator[SnapshotInfo]:
         """The snapshot, its parent, and so on to the root."""
 
-    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[list[Callable[[], SnapshotInfo]]]:
-        """As `ancestry`, in blocks whose entries are decoded when they are called."""
+    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[Sequence[SnapshotInfo]]:
+        """As `ancestry`, in blocks whose entries may be decoded when they are looked at."""
         async for info in self.ancestry(snapshot_id):
-            yield [partial(_same, info)]
+            yield [info]
 
-    async def outlines(self, snapshot_id: bytes) -> list[SnapshotOutline]:
+    async def outlines(self, snapshot_id: bytes) -> SnapshotOutlines:
         """As `ancestry`, without the metadata, and all at once."""
-        return [outline_of(info) async for info in self.ancestry(snapshot_id)]
+        return SnapshotOutlines.of([info async for info in self.ancestry(snapshot_id)])
 
-    async def all_outlines(self) -> list[SnapshotOutline]:
+    async def all_outlines(self) -> SnapshotOutlines:
         """As `all_snapshots`, without the metadata."""
-        return [outline_of(info) for info in await self.all_snapshots()]
+        return SnapshotOutlines.of(await self.all_snapshots())
 
     async def refs(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """`branches` and `tags`."""
@@ -159,8 +165,14 @@ class History(ABC):
         """Replace the repo info by what ``decide`` makes of the current one."""
 
     @abstractmethod
-    def ops_log(self) -> AsyncIterator[Update]:
+    def ops_log_pages(self) -> AsyncIterator[UpdateLog]:
+        """Every change, newest first, in pages that are decoded where they are looked at."""
+
+    async def ops_log(self) -> AsyncIterator[Update]:
         """Every change of the repository, newest first."""
+        async for page in self.ops_log_pages():
+            for update in page:
+                yield update
 
     # --- configuration and sessions
 
@@ -179,12 +191,3 @@ class History(ABC):
     @abstractmethod
     def info_of(self, snapshot: Snapshot, parent_id: bytes | None) -> SnapshotInfo:
         """The history entry of a snapshot that is about to be published."""
-
-
-def _same(info: SnapshotInfo) -> SnapshotInfo:
-    return info
-
-
-def outline_of(info: SnapshotInfo) -> SnapshotOutline:
-    """A snapshot's entry without the metadata."""
-    return SnapshotOutline(info.id, info.parent_id, info.flushed_at, info.message)

@@ -23,7 +23,7 @@ from icechunk_core.errors import (
 )
 from icechunk_core.format import base32, layout
 from icechunk_core.format.refs_v1 import decode_ref, encode_ref
-from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, Update
+from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, UpdateLog
 from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.history.interface import Decide, History, OnSynced, WriteFiles
 from icechunk_core.ids import IdSource
@@ -257,7 +257,7 @@ class RefFilesHistory(History):
     async def update(self, decide: Decide) -> RepoInfo:
         raise _needs_spec_2()
 
-    def ops_log(self) -> AsyncIterator[Update]:
+    def ops_log_pages(self) -> AsyncIterator[UpdateLog]:
         raise _needs_spec_2()
 
     # --- configuration

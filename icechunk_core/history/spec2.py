@@ -8,7 +8,7 @@ starts over with what is there now.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from attrs import define, evolve, field, frozen
 
@@ -32,8 +32,9 @@ from icechunk_core.errors import (
 from icechunk_core.format import base32, layout
 from icechunk_core.format.repo_info import (
     RepoInfo,
+    SnapshotBlock,
     SnapshotInfo,
-    SnapshotOutline,
+    SnapshotOutlines,
     Update,
     UpdateKind,
     UpdateLog,
@@ -148,15 +149,15 @@ class RepoObjectHistory(History):
         for item in walk.ancestry(table, snapshot_id):
             yield item
 
-    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[list[Callable[[], SnapshotInfo]]]:
+    async def lineage(self, snapshot_id: bytes) -> AsyncIterator[SnapshotBlock]:
         table = (await self.info()).snapshots
         for block in walk.lineage(table, snapshot_id):
             yield block
 
-    async def outlines(self, snapshot_id: bytes) -> list[SnapshotOutline]:
+    async def outlines(self, snapshot_id: bytes) -> SnapshotOutlines:
         return walk.outlines((await self.info()).snapshots, snapshot_id)
 
-    async def all_outlines(self) -> list[SnapshotOutline]:
+    async def all_outlines(self) -> SnapshotOutlines:
         return (await self.info()).snapshots.outlines()
 
     async def refs(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -172,7 +173,7 @@ class RepoObjectHistory(History):
     async def check_writable(self) -> None:
         repo_updates.require_online(await self.info())
 
-    async def ops_log(self) -> AsyncIterator[Update]:
+    async def ops_log_pages(self) -> AsyncIterator[UpdateLog]:
         """The log, page by page: older pages are in the backups (FORMAT.md, section 13.3)."""
         info = await self.info()
         page: tuple[UpdateLog, str | None] | None = (info.updates, info.repo_before_updates)
@@ -180,9 +181,11 @@ class RepoObjectHistory(History):
         seen: set[str] = set()
         while page is not None:
             updates, older = page
-            for position, update in enumerate(updates):
+            if name is not None and updates:
                 # The newest entry of a backup does not know its own file's name.
-                yield evolve(update, backup_path=name) if position == 0 and name is not None else update
+                newest: tuple[Update, ...] = (evolve(updates[0], backup_path=name),)
+                updates = newest + updates[1:]
+            yield updates
             name = older
             if name is None:
                 return

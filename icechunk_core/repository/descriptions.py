@@ -96,33 +96,39 @@ def describe_repo_info(header: Header, info: repo_info.RepoInfo) -> dict[str, An
         "branches": {name: base32.encode(info.branches[name]) for name in sorted(info.branches)},
         "tags": {name: base32.encode(info.tags[name]) for name in sorted(info.tags)},
         "deleted_tags": sorted(info.deleted_tags),
-        "snapshots": _history_entries(list(info.snapshots)),
+        "snapshots": _history_entries(info.snapshots),
         "metadata": deepcopy(info.metadata),  # the original is kept for the next look
-        "latest_updates": [_update(update) for update in info.updates],
+        "latest_updates": _updates(list(info.updates)),
     }
     if info.repo_before_updates is not None:
         result["repo_before_updates"] = info.repo_before_updates
     return result
 
 
-def _history_entries(entries: list[repo_info.SnapshotInfo]) -> list[dict[str, Any]]:
-    names = base32.encode_many(b"".join([entry.id for entry in entries]))
-    texts = {entry.id: name for entry, name in zip(entries, names, strict=True)}
-    found: list[dict[str, Any]] = []
-    for entry, name, time in zip(
-        entries, names, _times([entry.flushed_at for entry in entries]), strict=True
-    ):
-        about: dict[str, Any] = {"id": name}
-        if entry.parent_id is not None:
-            about["parent_id"] = texts.get(entry.parent_id) or base32.encode(entry.parent_id)
-        about["flushed_at"] = time
-        about["message"] = entry.message
-        about["metadata"] = dict(entry.metadata)
-        found.append(about)
-    return found
+def _history_entries(snapshots: repo_info.SnapshotTable) -> list[dict[str, Any]]:
+    entries = snapshots.outlines()
+    names = base32.encode_many(b"".join(entries.ids))
+    texts: dict[bytes | None, str] = dict(zip(entries.ids, names, strict=True))
+    columns = (names, entries.parent_ids, _times(entries.times), entries.messages, snapshots.metadata())
+    return [
+        {"id": name, "flushed_at": time, "message": message, "metadata": metadata}
+        if parent is None
+        else {
+            "id": name,
+            "parent_id": texts.get(parent) or base32.encode(parent),
+            "flushed_at": time,
+            "message": message,
+            "metadata": metadata,
+        }
+        for name, parent, time, message, metadata in zip(*columns, strict=True)
+    ]
 
 
-def _update(update: repo_info.Update) -> dict[str, Any]:
+def _updates(updates: list[repo_info.Update]) -> list[dict[str, Any]]:
+    return list(map(_update, updates, _times([update.updated_at for update in updates])))
+
+
+def _update(update: repo_info.Update, time: str) -> dict[str, Any]:
     kind = update.kind
     name = type(kind).__name__
     if not isinstance(kind, repo_info.FeatureFlagChanged):  # the one without that ending
@@ -139,7 +145,7 @@ def _update(update: repo_info.Update) -> dict[str, Any]:
                 "set_at": _time(value.set_at),
             }
         about[attribute] = value
-    result: dict[str, Any] = {"update_type": about, "updated_at": _time(update.updated_at)}
+    result: dict[str, Any] = {"update_type": about, "updated_at": time}
     if update.backup_path is not None:
         result["backup_path"] = update.backup_path
     return result

@@ -24,7 +24,7 @@ class AncestryGraph:
     Prints as text, shows as a drawing in notebooks: of the 150 newest snapshots, where there are more.
     """
 
-    _entries: tuple[repo_info.SnapshotOutline, ...]
+    _entries: repo_info.SnapshotOutlines
     _labels: dict[bytes, list[str]]
     _plain: bool = field(default=True)
 
@@ -65,7 +65,7 @@ class AncestryGraph:
             If matplotlib is not installed.
         """
         axes = new_axes() if ax is None else ax
-        times = sorted(info.flushed_at for info in self._entries)
+        times = sorted(self._entries.times)
         axes.step([datetime_from_us(time) for time in times], range(1, len(times) + 1), where="post")
         axes.set_xlabel("committed")
         axes.set_ylabel("snapshots")
@@ -101,10 +101,10 @@ async def history_graph(history: History, *, plain: bool) -> AncestryGraph:
         reached[info.id] = info
         if info.parent_id is not None:
             pending.append(info.parent_id)
-    return AncestryGraph(tuple(reached.values()), labels, plain)
+    return AncestryGraph(repo_info.SnapshotOutlines.of(reached.values()), labels, plain)
 
 
 async def line_graph(history: History, start: bytes, *, plain: bool) -> AncestryGraph:
     """One snapshot and its ancestors."""
     entries = await history.outlines(start)
-    return AncestryGraph(tuple(entries), await _labels(history), plain)
+    return AncestryGraph(entries, await _labels(history), plain)

@@ -52,12 +52,19 @@ class HistoryPart(RepositoryPart):
     async def _ancestry(
         self, branch: str | None, tag: str | None, snapshot_id: str | None
     ) -> AsyncIterator[SnapshotInfo]:
+        async for block in self._ancestry_blocks(branch, tag, snapshot_id):
+            for info in block:
+                yield info
+
+    async def _ancestry_blocks(
+        self, branch: str | None = None, tag: str | None = None, snapshot_id: str | None = None
+    ) -> AsyncIterator[list[SnapshotInfo]]:
+        queries.check_one_version(branch, tag, snapshot_id)
         start = await queries.resolve(self._context.history, branch, tag, snapshot_id)
         async for block in self._context.history.lineage(start):
-            for entry in block:
-                yield SnapshotInfo.lazily(entry)
+            yield SnapshotInfo.lazily(block)
 
-    ancestry = blocking_iterator(async_ancestry)
+    ancestry = blocking_iterator(async_ancestry, blocks=_ancestry_blocks)
 
     async def ancestry_graph_async(
         self,
@@ -100,10 +107,15 @@ class HistoryPart(RepositoryPart):
         >>> [update.kind for update in repo.ops_log()]
         [UpdateType.TagCreated(name='start'), UpdateType.RepoInitialized()]
         """
-        async for record in self._context.history.ops_log():
-            yield Update.from_record(record)
+        async for page in self._ops_log_pages():
+            for update in page:
+                yield update
 
-    ops_log = blocking_iterator(ops_log_async)
+    async def _ops_log_pages(self) -> AsyncIterator[list[Update]]:
+        async for page in self._context.history.ops_log_pages():
+            yield Update.lazily(page)
+
+    ops_log = blocking_iterator(ops_log_async, blocks=_ops_log_pages)
 
     async def diff_async(
         self,

@@ -10,6 +10,7 @@ import attrs
 from attrs import frozen
 
 from icechunk_core.clock import datetime_from_us
+from icechunk_core.errors import Corrupt
 from icechunk_core.format import base32, repo_info
 from icechunk_core.repository.display import Described
 from icechunk_core.repository.values import RepoStatus
@@ -207,9 +208,8 @@ def _public(value: Any) -> Any:
     return RepoStatus.from_record(value) if isinstance(value, repo_info.RepoStatus) else value
 
 
-@frozen(repr=False)
 class Update(Described):
-    """One entry of the operations log.
+    """One entry of the operations log. It is read from the log when it is first looked at.
 
     Attributes
     ----------
@@ -222,14 +222,85 @@ class Update(Described):
         None for the newest entry.
     """
 
-    kind: UpdateType
-    updated_at: datetime
-    backup_path: str | None
+    __slots__ = ("_page", "_place", "_values")
+
+    def __init__(self, kind: UpdateType, updated_at: datetime, backup_path: str | None) -> None:
+        self._page: _Page | None = None
+        self._place = 0
+        self._values: _Values | None = (kind, updated_at, backup_path)
+
+    @classmethod
+    def lazily(cls, log: repo_info.UpdateLog) -> list[Update]:
+        """The public forms of a page of the log, which is decoded when one of them is looked at."""
+        page = _Page(log)
+        found: list[Update] = []
+        for place in range(len(log)):
+            made = cls.__new__(cls)
+            made._page, made._place, made._values = page, place, None
+            found.append(made)
+        return found
 
     @classmethod
     def from_record(cls, record: repo_info.Update) -> Update:
         """The public form of an entry."""
-        stored = record.kind
-        kind, names = _FORMS[type(stored)]
-        values = [_public(getattr(stored, name)) for name in names]
-        return cls(kind(*values), datetime_from_us(record.updated_at), record.backup_path)
+        return cls(*_update_values(record))
+
+    def _all(self) -> _Values:
+        values = self._values
+        if values is None:
+            assert self._page is not None
+            values = self._values = _update_values(self._page.record(self._place))
+        return values
+
+    @property
+    def kind(self) -> UpdateType:
+        return self._all()[0]
+
+    @property
+    def updated_at(self) -> datetime:
+        return self._all()[1]
+
+    @property
+    def backup_path(self) -> str | None:
+        return self._all()[2]
+
+    def _described(self) -> list[tuple[str, Any]]:
+        return list(zip(("kind", "updated_at", "backup_path"), self._all(), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == other._all() if isinstance(other, Update) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def __reduce__(self) -> tuple[type[Update], _Values]:
+        return Update, self._all()
+
+
+_Values = tuple[UpdateType, datetime, str | None]
+
+
+class _Page:
+    """A page of the log, decoded when an entry is looked at."""
+
+    __slots__ = ("_log", "_records")
+
+    def __init__(self, log: repo_info.UpdateLog) -> None:
+        self._log = log
+        self._records: list[repo_info.Update] | None = None
+
+    def record(self, place: int) -> repo_info.Update:
+        """An entry; `Corrupt` if it is damaged, whatever the others are."""
+        if self._records is None:
+            try:
+                self._records = list(self._log)
+            except Corrupt:
+                return self._log[place]
+        return self._records[place]
+
+
+def _update_values(record: repo_info.Update) -> _Values:
+    stored = record.kind
+    kind, names = _FORMS[type(stored)]
+    values = [_public(getattr(stored, name)) for name in names]
+    return kind(*values), datetime_from_us(record.updated_at), record.backup_path

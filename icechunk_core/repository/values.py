@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,20 +53,24 @@ class SnapshotInfo(Described):
         What the committer said about it.
     """
 
-    __slots__ = ("_load", "_values")
+    __slots__ = ("_block", "_place", "_values")
 
     def __init__(
         self, id: str, parent_id: str | None, written_at: datetime, message: str, metadata: dict[str, Any]
     ) -> None:
-        self._load: Callable[[], repo_info.SnapshotInfo] | None = None
+        self._block: Sequence[repo_info.SnapshotInfo] = ()
+        self._place = 0
         self._values: _Values | None = (id, parent_id, written_at, message, metadata)
 
     @classmethod
-    def lazily(cls, load: Callable[[], repo_info.SnapshotInfo]) -> SnapshotInfo:
-        """The public form of a history entry that ``load`` gives."""
-        made = cls.__new__(cls)
-        made._load, made._values = load, None
-        return made
+    def lazily(cls, block: Sequence[repo_info.SnapshotInfo]) -> list[SnapshotInfo]:
+        """The public forms of history entries, which are taken from the block when they are looked at."""
+        found: list[SnapshotInfo] = []
+        for place in range(len(block)):
+            made = cls.__new__(cls)
+            made._block, made._place, made._values = block, place, None
+            found.append(made)
+        return found
 
     @classmethod
     def from_record(cls, record: repo_info.SnapshotInfo) -> SnapshotInfo:
@@ -76,8 +80,8 @@ class SnapshotInfo(Described):
     def _all(self) -> _Values:
         values = self._values
         if values is None:
-            assert self._load is not None
-            values = self._values = _snapshot_values(self._load())
+            values = self._values = _snapshot_values(self._block[self._place])
+            self._block = ()
         return values
 
     @property

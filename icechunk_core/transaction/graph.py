@@ -9,7 +9,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from icechunk_core.format.base32 import encode, encode_many
-from icechunk_core.format.repo_info import SnapshotInfo, SnapshotOutline
+from icechunk_core.format.repo_info import SnapshotInfo, SnapshotOutline, SnapshotOutlines
 
 __all__ = ["Entry", "GraphNode", "layout_graph", "newest_first", "printable", "render_graph", "short_message"]
 
@@ -40,10 +40,10 @@ def render_graph(
     trunk
         The label whose line of descent is drawn leftmost.
     """
-    ordered = list(entries)
-    if _is_line(ordered, refs, trunk):
-        return _line_text(ordered, refs, color)
-    infos = {info.id: info for info in ordered}
+    outlines = entries if isinstance(entries, SnapshotOutlines) else SnapshotOutlines.of(entries)
+    if _is_line(outlines, refs, trunk):
+        return _line_text(outlines, refs, color)
+    infos: dict[bytes, Entry] = {info.id: info for info in outlines}
     lanes = _lanes_for(infos, refs, trunk)
     lines: list[str] = []
     for info in newest_first(infos.values()):
@@ -54,30 +54,30 @@ def render_graph(
     return "\n".join(line.rstrip() for line in lines[:-1])
 
 
-def _is_line(entries: Sequence[Entry], refs: Mapping[bytes, Sequence[str]], trunk: str) -> bool:
+def _is_line(entries: SnapshotOutlines, refs: Mapping[bytes, Sequence[str]], trunk: str) -> bool:
     """Whether each entry is the parent of the one before it, and all of them are drawn leftmost."""
-    ids = [info.id for info in entries]
+    ids, parents = entries.ids, entries.parent_ids
     every = set(ids)
-    if not ids or len(every) < len(ids) or entries[-1].parent_id in every:
+    if not ids or len(every) < len(ids) or parents[-1] in every:
         return False
     # What the trunk's label is beside may be further down, with the leftmost column kept free above it.
     tip = next((one for one, labels in refs.items() if trunk in labels and one in every), ids[0])
-    return tip == ids[0] and [info.parent_id for info in entries[:-1]] == ids[1:]
+    return tip == ids[0] and parents[:-1] == ids[1:]
 
 
-def _line_text(entries: Sequence[Entry], refs: Mapping[bytes, Sequence[str]], color: bool) -> str:
+def _line_text(entries: SnapshotOutlines, refs: Mapping[bytes, Sequence[str]], color: bool) -> str:
     """`render_graph` of one line of descent: what most histories are, and long ones."""
     node, bar = _tinted("●", 0, color), _tinted("│", 0, color)
-    names = encode_many(b"".join([info.id for info in entries]))
-    before, after = ("\x1b[2m", "\x1b[0m") if color else ("", "")
+    before, after = (f"{node} \x1b[2m", "\x1b[0m") if color else (f"{node} ", "")
+    names = encode_many(b"".join(entries.ids), _ID_LENGTH)
     lines = [
-        f"{node} {before}{name[:_ID_LENGTH]}{after} {short_message(info)}"
-        for name, info in zip(names, entries, strict=True)
+        f"{before}{name}{after} {short_message(message)}".rstrip()
+        for name, message in zip(names, entries.messages, strict=True)
     ]
-    for row, info in enumerate(entries):
-        if info.id in refs:
-            lines[row] = f"{node} {_label(info, refs[info.id], color)}"
-    return f"\n{bar}\n".join([line.rstrip() for line in lines])
+    for row, one in enumerate(entries.ids):
+        if one in refs:
+            lines[row] = f"{node} {_label(entries[row], refs[one], color)}".rstrip()
+    return f"\n{bar}\n".join(lines)
 
 
 @frozen
@@ -191,9 +191,8 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def short_message(info: Entry) -> str:
+def short_message(message: str) -> str:
     """The first line of a commit message, cut where it gets long."""
-    message = info.message
     if len(message) <= _MESSAGE_LENGTH and message.isprintable():
         return message
     message = next(iter(message.splitlines()), "")
@@ -203,7 +202,7 @@ def short_message(info: Entry) -> str:
 
 
 def _label(info: Entry, labels: Sequence[str], color: bool) -> str:
-    name, message = encode(info.id)[:_ID_LENGTH], short_message(info)
+    name, message = encode(info.id)[:_ID_LENGTH], short_message(info.message)
     shown = ", ".join(printable(label) for label in labels)
     if color:
         name, shown = f"\x1b[2m{name}\x1b[0m", f"\x1b[1m{shown}\x1b[0m"

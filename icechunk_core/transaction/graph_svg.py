@@ -56,7 +56,7 @@ def draw_graph(
         )
         parts.append(_text(node, labels, left, color))
         letters = sum(len(label) + 2 for label in labels)
-        longest = max(longest, letters + len(short_message(node.info)) + 12)
+        longest = max(longest, letters + len(short_message(node.info.message)) + 12)
     rows = len(nodes)
     if rows < len(every):
         parts.append(_left_out(len(every) - rows, left, rows))
@@ -114,7 +114,7 @@ def _text(node: GraphNode, labels: Sequence[str], left: int, color: bool) -> str
             f"{escape(printable(label))}</tspan>"
         )
     refs = f" ({', '.join(shown)})" if shown else ""
-    name, message = encode(node.info.id)[:8], escape(short_message(node.info))
+    name, message = encode(node.info.id)[:8], escape(short_message(node.info.message))
     return (
         f'<text x="{left}" y="{_y(node) + 4}" fill="currentColor">'
         f'<tspan opacity="0.6">{name}</tspan>{refs} {message}</text>'

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from icechunk_core.errors import ErrorKind, RefNotFoundError, SnapshotNotFoundError
 from icechunk_core.format.base32 import encode
-from icechunk_core.format.repo_info import RepoInfo, SnapshotInfo, SnapshotOutline, SnapshotTable
+from icechunk_core.format.repo_info import (
+    RepoInfo,
+    SnapshotBlock,
+    SnapshotInfo,
+    SnapshotOutlines,
+    SnapshotTable,
+)
 
 __all__ = ["ancestry", "branch_tip", "is_ancestor", "lineage", "own_commit_status", "tag_target"]
 
@@ -22,12 +28,11 @@ def ancestry(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotInfo]:
         If a parent is missing or the parents form a cycle.
     """
     for block in lineage(table, tip):
-        for entry in block:
-            yield entry()
+        yield from block
 
 
-def lineage(table: SnapshotTable, tip: bytes) -> Iterator[list[Callable[[], SnapshotInfo]]]:
-    """As `ancestry`, in blocks whose entries are decoded when they are called.
+def lineage(table: SnapshotTable, tip: bytes) -> Iterator[SnapshotBlock]:
+    """As `ancestry`, in blocks that are decoded when one of their entries is looked at.
 
     Raises
     ------
@@ -41,7 +46,7 @@ def lineage(table: SnapshotTable, tip: bytes) -> Iterator[list[Callable[[], Snap
     yield from table.lineage(tip)
 
 
-def outlines(table: SnapshotTable, tip: bytes) -> list[SnapshotOutline]:
+def outlines(table: SnapshotTable, tip: bytes) -> SnapshotOutlines:
     """As `ancestry`, all at once and without the metadata."""
     if tip not in table:
         raise SnapshotNotFoundError(f"no snapshot {encode(tip)} in this repository")

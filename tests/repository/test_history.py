@@ -65,7 +65,7 @@ def test_lineage_is_ancestry(parents: list[int], stored: int, replaced: int) -> 
         table = table.added(info)
     table = table.added(infos[replaced % len(infos)])
     for info in infos:
-        assert [entry() for block in lineage(table, info.id) for entry in block] == one_by_one(table, info.id)
+        assert [entry for block in lineage(table, info.id) for entry in block] == one_by_one(table, info.id)
         assert list(ancestry(table, info.id)) == one_by_one(table, info.id)
 
 
