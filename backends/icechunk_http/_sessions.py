@@ -1,13 +1,15 @@
-"""One aiohttp session per event loop, closed with the loop or with the storage."""
+"""One aiohttp session for each event loop, closed with the loop, the storage, or the end of the program."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import ssl
 import threading
 import weakref
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future, wait
 
 import aiohttp
 from attrs import define
@@ -25,6 +27,7 @@ class _Held:
     session: aiohttp.ClientSession
     guard: AsyncGenerator[None, None]
     process: int
+    ended: Future[None]
 
 
 class Sessions:
@@ -35,7 +38,8 @@ class Sessions:
         self._ssl = _ssl_setting(config)
         self._lock = threading.Lock()
         self._held: dict[asyncio.AbstractEventLoop, _Held] = {}
-        weakref.finalize(self, _let_go, self._held, os.getpid())
+        # At the end of the program loops may have stopped: _close_at_exit waits for them.
+        weakref.finalize(self, _let_go, self._held, os.getpid()).atexit = False
 
     async def get(self) -> aiohttp.ClientSession:
         """The running loop's session."""
@@ -44,14 +48,17 @@ class Sessions:
         if held is not None and held.process == os.getpid() and not held.session.closed:
             return held.session
         session = self._new_session()
-        guard = _close_with_loop(session)
+        ended: Future[None] = Future()
+        guard = _close_with_loop(session, ended)
         # Having begun, it is known to the loop, whose shutdown_asyncgens() ends it: asyncio.run
         # then leaves no open connections behind.
         await anext(guard)
+        held = _Held(session, guard, os.getpid(), ended)
         with self._lock:
             for closed in [each for each in self._held if each.is_closed()]:
                 del self._held[closed]
-            self._held[loop] = _Held(session, guard, os.getpid())
+            self._held[loop] = held
+            _open[session] = (held, loop)
         return session
 
     def _new_session(self) -> aiohttp.ClientSession:
@@ -81,11 +88,13 @@ class Sessions:
             await mine.guard.aclose()
 
 
-async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+async def _close_with_loop(session: aiohttp.ClientSession, ended: Future[None]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
         await session.close()
+        _open.pop(session, None)
+        ended.set_result(None)
 
 
 def _let_go(held: dict[asyncio.AbstractEventLoop, _Held], process: int) -> None:
@@ -108,6 +117,22 @@ async def _finish(held: _Held) -> None:
     await held.guard.aclose()
 
 
+@atexit.register
+def _close_at_exit() -> None:
+    """Close what is open on loops that run until the end, such as zarr's, and wait for them a moment."""
+    mine = [
+        (held, loop)
+        for held, loop in list(_open.values())
+        if held.process == os.getpid() and loop.is_running()
+    ]
+    for held, loop in mine:
+        loop.call_soon_threadsafe(_start_closing, loop, held)
+    wait([held.ended for held, _ in mine], timeout=_EXIT_SECONDS)
+
+
+_EXIT_SECONDS = 1.0
+_open: dict[aiohttp.ClientSession, tuple[_Held, asyncio.AbstractEventLoop]] = {}
+"""What is open, with its loop; it stays here when its storage is collected, until it is closed."""
 _closing: set[asyncio.Task[None]] = set()
 _inherited: list[_Held] = []
 """Sessions of a parent process: never closed here, since the connections are the parent's."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,3 +161,22 @@ async def test_a_repository_in_a_running_loop(tmp_path: Path) -> None:
         assert (await array.getitem((0, slice(None))) == -1).all()
         with pytest.raises(IcechunkError):
             await repo.create_branch_async("new", snapshot_id=session.snapshot_id)
+
+
+def test_a_program_ends_quietly(tmp_path: Path) -> None:
+    """Connections that are open when a program ends are closed: nothing is written to stderr."""
+    write_repository(icechunk_core, tmp_path / "repo", 2)
+    program = (
+        "import sys, zarr, icechunk_core\n"
+        "for _ in range(3):\n"
+        "    repo = icechunk_core.Repository.open(sys.argv[1])\n"
+        "    array = zarr.open_array(repo.readonly_session('main').store, path='group/array', mode='r')\n"
+        "    print(array[0, 0])\n"
+    )
+    with plain_server(tmp_path) as url:
+        ended = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", program, f"{url}/repo"],
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+    assert ended.stdout.count("\n") == 3
+    assert ended.stderr == ""
