@@ -123,9 +123,9 @@ GROUPS = (
     ),
     Group(
         "writing",
-        "Writing with xarray and dask",
+        "Writing with xarray, dask, VirtualiZarr and kerchunk",
         "Optional parts; they need the packages that they are named after.",
-        modules=("xarray", "dask", "distributed"),
+        modules=("xarray", "virtualizarr", "kerchunk", "dask", "distributed"),
     ),
     Group(
         "store-centred",

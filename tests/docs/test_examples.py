@@ -19,6 +19,8 @@ ALL_PAGES = [
     if "examples" not in page.parts and page not in ELSEWHERE
 ]
 PAGES = [page for page in ALL_PAGES if examples_of(page)]
+OPTIONAL = ("iris_sample_data", "kerchunk", "virtualizarr")
+"""Packages that are not there for every version of Python that the tests run with."""
 SHOWN = {"text", "toml", "yaml", "json", ""}
 """Kinds of blocks that are shown: output, and files of other programs."""
 
@@ -28,6 +30,9 @@ def test_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """All examples of a page run in order, and print what the page says."""
     if any(re.search(r"^import icechunk$", each.code, re.MULTILINE) for each in examples_of(page)):
         pytest.importorskip("icechunk", minversion="2")
+    for package in OPTIONAL:
+        if any(re.search(rf"^(from|import) {package}\b", each.code, re.MULTILINE) for each in examples_of(page)):
+            pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     assert run_page(page) > 0
 
