@@ -162,7 +162,7 @@ def columns_from_items(ndim: int, items: Mapping[tuple[int, ...], ChunkRef]) -> 
     rows = len(items)
     coords = coords_from_keys(ndim, items.keys(), rows)
     refs = list(items.values())
-    if all(type(ref) is NativeRef for ref in refs):
+    if {NativeRef}.issuperset(map(type, refs)):
         return RefColumns(coords, np.full(rows, _NATIVE, dtype=np.uint8), *_native_columns(refs))
     kinds: list[int] = []
     ranges: list[tuple[int, int]] = []
