@@ -28,9 +28,10 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 class BodyDigests:
     """Chooses digests for one server.
 
-    A small body gets ``Content-MD5``, which every server knows (the SDK's default checksums do where
-    those are known to be understood). A large one gets CRC32; until the server has shown that
-    it takes notice of that, by naming the checksum in its answer, it gets both.
+    A small body gets ``Content-MD5``, which every server knows, unless the SDK's default checksums are
+    known to be understood. A large one gets CRC32 where the server takes notice of it. Whether it
+    does is found out with the first body, small or large, which gets both: such a server names the
+    checksum in its answer.
 
     Parameters
     ----------
@@ -40,10 +41,11 @@ class BodyDigests:
 
     _quirks: Quirks
     _encrypted: bool
-    _crc32_understood: bool = field(init=False)
+    _crc32_understood: bool | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._crc32_understood = self._quirks.default_checksums
+        known = self._quirks.default_checksums or not self._quirks.checksum_headers
+        self._crc32_understood = self._quirks.default_checksums if known else None
 
     def of(self, body: Buffer, *, part: bool = False) -> tuple[str, dict[str, str]]:
         """What the signature covers, and headers.
@@ -55,14 +57,15 @@ class BodyDigests:
         """
         headers: dict[str, str] = {}
         large = part or len(body) >= LARGE
-        if large and self._quirks.checksum_headers:
+        understood = self._crc32_understood
+        if understood is None or (understood and large):
             headers[CRC32] = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
-        if not (self._crc32_understood and CRC32 in headers) and not self._quirks.default_checksums:
+        if not (understood and (large or self._quirks.default_checksums)):
             headers["content-md5"] = content_md5(body)
         signed = not (self._encrypted and large and headers)
         return (hashlib.sha256(body).hexdigest() if signed else UNSIGNED), headers
 
     def learn(self, sent: Mapping[str, str], answered: Mapping[str, str]) -> None:
         """Look at an answer: whether the server knows the checksum it was sent."""
-        if CRC32 in sent and answered.get(CRC32) == sent[CRC32]:
-            self._crc32_understood = True
+        if self._crc32_understood is None and CRC32 in sent:
+            self._crc32_understood = answered.get(CRC32) == sent[CRC32]

@@ -48,9 +48,25 @@ async def test_md5_until_the_server_knows_crc32() -> None:
 
 
 async def test_md5_for_servers_that_do_not_know_crc32() -> None:
-    """A server that says nothing about CRC32 gets MD5 with every body."""
+    """A server that says nothing about CRC32 gets MD5 with every body, and CRC32 no more."""
     asked = await _asked(count=3)
     assert [each.headers["content-md5"] for each in asked] == [MD5] * 3
+    assert [CRC32 in each.headers for each in asked] == [True, False, False]
+
+
+async def test_a_small_body_is_enough_to_find_out() -> None:
+    """Large bodies that follow a small one, many at once, need only one checksum."""
+    small = base64.b64encode(zlib.crc32(b"small").to_bytes(4, "big")).decode()
+    knowing = evolve(WRITTEN, headers={**WRITTEN.headers, "x-amz-checksum-crc32": small})
+    async with scripted(knowing) as server:
+        storage = server.storage()
+        await storage.put("small", b"small")
+        await storage.put("large", BODY)
+        await storage.close()
+    first, second = server.asked
+    assert first.headers["content-md5"] == base64.b64encode(hashlib.md5(b"small").digest()).decode()
+    assert second.headers[CRC32] == SUM
+    assert "content-md5" not in second.headers
 
 
 async def test_an_answer_with_another_checksum_proves_nothing() -> None:

@@ -25,6 +25,7 @@ _OF_THE_CLIENT = {
     "expect",
     "host",
     "user-agent",
+    "x-amz-checksum-crc32",
     "x-amz-content-sha256",
     "x-amz-date",
 }
