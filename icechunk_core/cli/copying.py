@@ -8,6 +8,7 @@ import attrs
 import typer
 
 from icechunk_core.cli.arguments import AsJson, DryRun, Options, open_repository, storage_at
+from icechunk_core.cli.executors import Dask, Workers, chosen_executor
 from icechunk_core.cli.exit_codes import ExitCode
 from icechunk_core.cli.output import bytes_text, print_json, print_lines, print_pairs
 from icechunk_core.cli.progress import shown_progress
@@ -33,6 +34,8 @@ def copy(
         bool, typer.Option("--overwrite", help="Let the target lose changes of its own.")
     ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check the whole target afterwards.")] = False,
+    workers: Workers = 0,
+    dask: Dask = None,
     source_option: Options = None,
     target_option: Annotated[
         list[str] | None,
@@ -49,18 +52,19 @@ def copy(
     repo = open_repository(source, source_option)
     storage = storage_at(target, target_option)
     chosen = bool(branch or tag)
-    with shown_progress(quiet=quiet or as_json) as progress:
+    with chosen_executor(workers, dask) as executor, shown_progress(quiet=quiet or as_json) as progress:
         summary = repo.copy(
             storage,
             branches=branch or [] if chosen else None,
             tags=tag or [] if chosen else None,
             overwrite=overwrite,
             dry_run=dry_run,
+            executor=executor,
             progress=progress,
         )
-        report = (
-            Repository.open(storage).verify(data=True, progress=progress) if verify and not dry_run else None
-        )
+        report = None
+        if verify and not dry_run:
+            report = Repository.open(storage).verify(data=True, executor=executor, progress=progress)
     if as_json:
         verified = {} if report is None else {"verified": report.ok}
         print_json({"dry_run": dry_run, **attrs.asdict(summary), **verified})

@@ -17,6 +17,7 @@ from icechunk_core.cli.arguments import (
     open_repository,
     parse_time,
 )
+from icechunk_core.cli.executors import Dask, Workers, chosen_executor
 from icechunk_core.cli.exit_codes import ExitCode
 from icechunk_core.cli.output import bytes_text, print_json, print_lines, print_pairs
 from icechunk_core.cli.progress import shown_progress
@@ -74,6 +75,8 @@ def gc(
     url: Url,
     older_than: OlderThan,
     dry_run: DryRun = False,
+    workers: Workers = 0,
+    dask: Dask = None,
     option: Options = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -88,8 +91,8 @@ def gc(
             "not committed lose what they wrote.",
             yes=yes,
         )
-    with shown_progress(quiet=quiet or as_json) as progress:
-        summary = repo.garbage_collect(limit, dry_run=dry_run, progress=progress)
+    with chosen_executor(workers, dask) as executor, shown_progress(quiet=quiet or as_json) as progress:
+        summary = repo.garbage_collect(limit, dry_run=dry_run, executor=executor, progress=progress)
     if as_json:
         print_json({"older_than": limit, "dry_run": dry_run, **attrs.asdict(summary)})
     else:
@@ -119,15 +122,22 @@ def repack(
     message: Annotated[str, typer.Option("--message", "-m", help="What the commit says.")] = "Repack",
     live_below: Annotated[float, typer.Option(help="Rewrite objects of which less than this is used.")] = 0.5,
     dry_run: DryRun = False,
+    workers: Workers = 0,
+    dask: Dask = None,
     option: Options = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Copy chunks out of objects that are mostly unused, in a commit that changes no data."""
     repo = open_repository(url, option)
-    with shown_progress(quiet=quiet or as_json) as progress:
+    with chosen_executor(workers, dask) as executor, shown_progress(quiet=quiet or as_json) as progress:
         summary = repo.repack(
-            message, branch=branch, live_below=live_below, dry_run=dry_run, progress=progress
+            message,
+            branch=branch,
+            live_below=live_below,
+            dry_run=dry_run,
+            executor=executor,
+            progress=progress,
         )
     if as_json:
         print_json({"dry_run": dry_run, **attrs.asdict(summary)})
@@ -149,13 +159,15 @@ def rewrite_manifests(
     message: Annotated[
         str, typer.Option("--message", "-m", help="What the commit says.")
     ] = "Rewrite manifests",
+    workers: Workers = 0,
+    dask: Dask = None,
     option: Options = None,
     quiet: Quiet = False,
 ) -> None:
     """Write all manifests anew, split as the configuration says now, in a commit that changes no data."""
     repo = open_repository(url, option)
-    with shown_progress(quiet=quiet) as progress:
-        snapshot_id = repo.rewrite_manifests(message, branch=branch, progress=progress)
+    with chosen_executor(workers, dask) as executor, shown_progress(quiet=quiet) as progress:
+        snapshot_id = repo.rewrite_manifests(message, branch=branch, executor=executor, progress=progress)
     print_lines(f"branch {branch} is at {snapshot_id}")
 
 
@@ -164,6 +176,8 @@ def verify(
     data: Annotated[bool, typer.Option("--data", help="Also read all chunk objects.")] = False,
     virtual: Annotated[bool, typer.Option("--virtual", help="Also look at files of virtual chunks.")] = False,
     max_problems: Annotated[int, typer.Option(help="Tell so many problems in detail.")] = 100,
+    workers: Workers = 0,
+    dask: Dask = None,
     option: Options = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -173,8 +187,10 @@ def verify(
     Ends with exit code 1 if anything is wrong.
     """
     repo = open_repository(url, option)
-    with shown_progress(quiet=quiet or as_json) as progress:
-        report = repo.verify(data=data, virtual=virtual, max_problems=max_problems, progress=progress)
+    with chosen_executor(workers, dask) as executor, shown_progress(quiet=quiet or as_json) as progress:
+        report = repo.verify(
+            data=data, virtual=virtual, max_problems=max_problems, executor=executor, progress=progress
+        )
     if as_json:
         print_json({"ok": report.ok, **attrs.asdict(report)})
     else:

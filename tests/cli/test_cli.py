@@ -175,6 +175,16 @@ def test_copy(command: Command, root: Path, tmp_path: Path) -> None:
     assert "overwrite" in command("copy", root, target, code=ExitCode.CONFLICT)
 
 
+def test_workers(command: Command, root: Path, tmp_path: Path) -> None:
+    """``--workers`` gives the same answers; two kinds of workers, or fewer than none, are wrong usage."""
+    assert command("verify", root, "--workers", "1", "--json") == command("verify", root, "--json")
+    assert "not both" in command(
+        "gc", root, "--older-than", "9d", "-y", "--workers", "1", "--dask", "tcp://x:1", code=ExitCode.USAGE
+    )
+    assert "--workers" in command("copy", root, tmp_path / "copy", "--workers", "-1", code=ExitCode.USAGE)
+    assert not (tmp_path / "copy").exists()
+
+
 def test_configuration(command: Command, root: Path) -> None:
     """A setting is stored for everybody; one that does not exist is wrong usage."""
     assert json.loads(command("config", "show", root)) is None
