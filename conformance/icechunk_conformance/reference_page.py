@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from icechunk_conformance.broken import gallery
+from icechunk_conformance.hooks import hooks_of
 from icechunk_conformance.registry import GROUPS, Check, all_checks
 from icechunk_conformance.report import CONSEQUENCES, Level, meaning_of
 
@@ -67,7 +68,10 @@ def _levels() -> str:
 
 
 def _entry(check: Check, caught: list[str]) -> str:
-    lines = [f"### {check.id} {check.title}\n", " ".join(check.promise.split()).replace("  ", " ") + "\n"]
+    promise = " ".join(check.promise.split()).replace("  ", " ")
+    lines = [f"### {check.id} {check.title} {{#{check.id.lower()}}}\n", promise + "\n"]
+    hooks = ", ".join(f"[`{name}`](hooks/{name}.md)" for name in hooks_of(check.id))
+    lines.append(f"* About: {hooks}")
     if check.requires:
         lines.append("* Called for by: " + ", ".join(f"`{name}`" for name in check.requires))
     if check.known_failure:
