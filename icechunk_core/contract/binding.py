@@ -12,8 +12,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import pluggy
+from attrs import frozen
 
 from icechunk_core.contract.hookspecs import PROJECT, OperationHooks
 from icechunk_core.errors import PluginError
@@ -23,7 +25,42 @@ __all__ = ["OPTIONAL_HOOKS", "REQUIRED_HOOKS", "bind_hooks", "check_replacements
 REQUIRED_HOOKS = ("get_range", "put", "list", "head", "delete", "close")
 OPTIONAL_HOOKS = ("capabilities", "copy", "sync")
 _HOOKS = (*REQUIRED_HOOKS, *OPTIONAL_HOOKS)
+_MARK = f"{PROJECT}_impl"
+"""What `hookimpl` writes on functions."""
 _COROUTINES = frozenset({"get_range", "put", "head", "delete", "copy", "sync", "close"})
+
+
+@frozen
+class _Method:
+    """A method of a backend class that was found to implement a hook."""
+
+    attribute: str
+    function: ref[Any]  # weak: it may lead to its class, which would stay for ever
+    positions: tuple[int, ...] | None
+
+    def is_of(self, backend: object) -> bool:
+        """Whether nothing was put in its place since."""
+        return getattr(type(backend), self.attribute, None) is self.function()
+
+
+@frozen
+class _Plan:
+    """What was found out about a backend class."""
+
+    specification: type
+    methods: Mapping[str, _Method]
+
+    def suits(self, backend: object) -> bool:
+        """Whether it holds for this object: all is as it was, and the object has no hooks of its own."""
+        return (
+            self.specification is OperationHooks
+            and all(method.is_of(backend) for method in self.methods.values())
+            and not any(hasattr(value, _MARK) for value in getattr(backend, "__dict__", {}).values())
+        )
+
+
+# Checking takes a millisecond, and the answer is the same for all objects of a class.
+_plans: WeakKeyDictionary[type, _Plan] = WeakKeyDictionary()
 
 
 def bind_hooks(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
@@ -34,6 +71,23 @@ def bind_hooks(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
     PluginError
         Naming plugin, hook and what to change.
     """
+    known = _plans.get(type(backend))
+    if known is not None and known.suits(backend):
+        return {
+            name: _taking(getattr(backend, method.attribute), method.positions)
+            for name, method in known.methods.items()
+        }
+    functions = _registered(backend, plugin)
+    positions = {name: _checked(plugin, name, function) for name, function in functions.items()}
+    _check_complete(plugin, backend, functions)
+    plan = _plan_of(backend, functions, positions)
+    if plan is not None:
+        _plans[type(backend)] = plan
+    return {name: _taking(function, positions[name]) for name, function in functions.items()}
+
+
+def _registered(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
+    """The functions that implement hooks."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(OperationHooks)
     try:
@@ -41,7 +95,7 @@ def bind_hooks(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
     except pluggy.PluginValidationError as error:
         raise PluginError(f"storage plugin {plugin!r} does not fit the contract: {error}") from error
     _check_known(plugin, [caller.name for caller in manager.get_hookcallers(backend) or []])
-    bound: dict[str, Callable[..., Any]] = {}
+    found: dict[str, Callable[..., Any]] = {}
     for name in _HOOKS:
         implementations = getattr(manager.hook, name).get_hookimpls()
         if not implementations:
@@ -49,9 +103,25 @@ def bind_hooks(backend: object, plugin: str) -> dict[str, Callable[..., Any]]:
         implementation = implementations[-1]
         if implementation.wrapper or implementation.hookwrapper:
             raise _misfit(plugin, name, "is a hook wrapper; wrap storages with icechunk_wrap_storage")
-        bound[name] = _checked(plugin, name, implementation.function)
-    _check_complete(plugin, backend, bound)
-    return bound
+        found[name] = implementation.function
+    return found
+
+
+def _plan_of(
+    backend: object,
+    functions: Mapping[str, Callable[..., Any]],
+    positions: Mapping[str, tuple[int, ...] | None],
+) -> _Plan | None:
+    """What can be bound again without a look, if all hooks are methods of the class."""
+    methods: dict[str, _Method] = {}
+    for name, function in functions.items():
+        attribute = str(getattr(function, "__name__", ""))
+        method = getattr(type(backend), attribute, None)
+        if method is None or getattr(function, "__func__", None) is not method:
+            return None
+        methods[name] = _Method(attribute, ref(method), positions[name])
+    plan = _Plan(OperationHooks, methods)
+    return plan if plan.suits(backend) else None
 
 
 def check_replacements(plugin: str, replaced: Mapping[str, Callable[..., Any]]) -> None:
@@ -95,7 +165,8 @@ def _check_complete(plugin: str, backend: object, bound: Mapping[str, Callable[.
     )
 
 
-def _checked(plugin: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(plugin: str, name: str, function: Callable[..., Any]) -> tuple[int, ...] | None:
+    """Which of the specified arguments an implementation takes; ``None`` if all of them."""
     specified = list(inspect.signature(getattr(OperationHooks, name)).parameters)[1:]
     accepted: list[str] = []
     for parameter in inspect.signature(function).parameters.values():
@@ -110,8 +181,8 @@ def _checked(plugin: str, name: str, function: Callable[..., Any]) -> Callable[.
         accepted.append(parameter.name)
     _check_kind(plugin, name, function)
     if accepted == specified:
-        return function
-    return _trimmed(function, [specified.index(argument) for argument in accepted])
+        return None
+    return tuple([specified.index(argument) for argument in accepted])
 
 
 def _check_kind(plugin: str, name: str, function: Callable[..., Any]) -> None:
@@ -125,8 +196,10 @@ def _check_kind(plugin: str, name: str, function: Callable[..., Any]) -> None:
         raise _misfit(plugin, name, "must be a plain function; write 'def'")
 
 
-def _trimmed(function: Callable[..., Any], positions: list[int]) -> Callable[..., Any]:
+def _taking(function: Callable[..., Any], positions: tuple[int, ...] | None) -> Callable[..., Any]:
     """Drop the arguments that an implementation leaves out, so that new ones break no old plugin."""
+    if positions is None:
+        return function
     if not positions:
         return lambda *_: function()
     if len(positions) == 1:

@@ -13,6 +13,7 @@ from icechunk_core.contract import (
     DeleteResult,
     Storage,
     Version,
+    binding,
     hookimpl,
     hookspec,
     open_backend,
@@ -316,3 +317,54 @@ def test_errors_of_a_backend_arrive_unchanged() -> None:
         run_direct(storage.head("k"))
     assert caught.value.key == "k"
     assert run_direct(storage.exists("k")) is False
+
+
+def test_a_class_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further objects of a class are bound without a look at their hooks, each to its own methods."""
+
+    class Named(Complete):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @hookimpl
+        async def head(self, key: str) -> Any:
+            return self.name
+
+        @hookimpl
+        async def get_range(self, key: str) -> Any:
+            return self.name, key
+
+    bind_hooks(Named("first"), "named")
+    monkeypatch.setattr(binding.inspect, "signature", None)  # a further look would fail
+    for name in ("second", "third"):
+        bound = bind_hooks(Named(name), "named")
+        assert run_direct(bound["head"]("k")) == name
+        assert run_direct(bound["get_range"]("k", None, None)) == (name, "k")
+
+
+def test_a_method_that_was_replaced_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who changes a class, or gives an object a hook of its own, has that checked like any other."""
+
+    class Changing(Complete):
+        pass
+
+    bind_hooks(Changing(), "changing")
+
+    @hookimpl
+    async def head(self: Any, key: str, more: Any) -> Any:
+        return key
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Changing, "head", head)
+        with pytest.raises(PluginError, match="more"):
+            bind_hooks(Changing(), "changing")
+    bind_hooks(Changing(), "changing")
+
+    @hookimpl
+    async def stranger(key: str) -> Any:
+        return key
+
+    odd = Changing()
+    odd.stranger = stranger  # type: ignore[attr-defined]
+    with pytest.raises(PluginError, match="stranger"):
+        bind_hooks(odd, "changing")
