@@ -1,12 +1,13 @@
-"""Write the virtual datasets of VirtualiZarr; needs ``icechunk-core[virtualizarr]``.
+"""Virtual datasets of VirtualiZarr: open and write them; needs ``icechunk-core[virtualizarr]``.
 
-VirtualiZarr's own ``vds.vz.to_icechunk`` accepts only the store of the package ``icechunk``; this does
-the same for stores of this one, from VirtualiZarr's columns.
+VirtualiZarr's own ``vds.vz.to_icechunk`` accepts only the store of the package ``icechunk``; `to_icechunk`
+does the same for stores of this one, from VirtualiZarr's columns.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ from icechunk_core._virtual_arrays import (
     plan_region,
     write_array,
 )
+from icechunk_core._virtualizarr_reading import folder_and_name, registry_for, url_of
 from icechunk_core.errors import InvalidInputError
 from icechunk_core.store import IcechunkStore
 
@@ -32,11 +34,57 @@ if TYPE_CHECKING:
     import zarr
     from xarray import Dataset, DataTree
 
-__all__ = ["to_icechunk"]
+__all__ = ["open_virtual_dataset", "to_icechunk"]
 
 Region = Mapping[str, slice | Literal["auto"]] | Literal["auto"] | None
 
 _ENCODED = ("_FillValue", "missing_value", "scale_factor", "add_offset")
+
+
+def open_virtual_dataset(
+    source: str | os.PathLike[str],
+    *,
+    parser: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Dataset:
+    """Open a file as a dataset of references, wherever a storage plugin can read it.
+
+    The same as ``virtualizarr.open_virtual_dataset`` with a registry of stores; here the plugins are
+    the registry.
+
+    Parameters
+    ----------
+    source
+        Path or URL of the file.
+    parser
+        One of ``virtualizarr.parsers``; by default that for HDF5, which NetCDF 4 is.
+    storage_options
+        Options of the storage's backend, such as ``{"region": "eu-west-1", "anonymous": True}``.
+    options
+        Those of ``virtualizarr.open_virtual_dataset``, such as ``loadable_variables``.
+
+    Raises
+    ------
+    InvalidInputError
+        If the source names no file.
+    NotFound, StorageError
+        If the file is not there or cannot be read.
+
+    Examples
+    --------
+    >>> day = open_virtual_dataset("s3://bucket/2026/day-1.nc")  # doctest: +SKIP
+    """
+    import virtualizarr
+    from virtualizarr.parsers import HDFParser
+
+    url = url_of(source)
+    folder, _ = folder_and_name(url)
+    registry = registry_for(folder, storage_options)
+    opened: Dataset = virtualizarr.open_virtual_dataset(
+        url, registry=registry, parser=parser or HDFParser(), **options
+    )
+    return opened
 
 
 def to_icechunk(

@@ -32,6 +32,8 @@ class Place:
         Arguments of `VirtualChunkContainer` and `authorize_virtual_chunk_access` by implementation.
     registry
         VirtualiZarr's.
+    options
+        Of our storage.
     """
 
     prefix: str
@@ -39,6 +41,7 @@ class Place:
     container: Any
     access: Any
     registry: Any
+    options: Any = None
 
     def config(self, implementation: Any = ic) -> Any:
         """A configuration with the container."""
@@ -140,4 +143,5 @@ def on_s3(server: S3Server) -> Iterator[Place]:
         ),
         lambda module: module.s3_credentials(**keys),
         _registry(f"s3://{bucket}", store),
+        {**server.options(), **keys},
     )

@@ -19,7 +19,7 @@ pytest.importorskip("virtualizarr", reason="needs VirtualiZarr, which needs Pyth
 pytest.importorskip("iris_sample_data")
 
 import icechunk_core as ic
-from icechunk_core.virtualizarr import to_icechunk
+from icechunk_core.virtualizarr import open_virtual_dataset, to_icechunk
 from icechunk_core.xarray import open_dataset, open_datatree
 from tests.interop.implementations import load_peer
 from tests.virtual.places import Place, in_directory, on_s3, on_web_server
@@ -83,6 +83,35 @@ def test_months_become_one_dataset(place: Place, tmp_path: Path) -> None:
     store = theirs.readonly_session("main").store
     with xarray.open_dataset(store, engine="zarr", consolidated=False, decode_times=False) as seen:
         assert_equals_files(seen)
+
+
+def test_files_open_through_plugins(place: Place) -> None:
+    """`open_virtual_dataset` gives what VirtualiZarr gives with a store of its own, loaded variables too."""
+    options = {"decode_times": False, "loadable_variables": ["time_counter", "nav_lat"]}
+    ours = open_virtual_dataset(place.urls[1], storage_options=place.options, **options)
+    theirs = place.open_virtually(1, loadable_variables=["time_counter", "nav_lat"])
+    assert set(ours.variables) == set(theirs.variables)
+    for name, variable in theirs.variables.items():
+        mine = ours[name].variable
+        assert (mine.dims, mine.attrs) == (variable.dims, variable.attrs)
+        if name in options["loadable_variables"]:
+            np.testing.assert_array_equal(mine.values, variable.values)
+        else:
+            assert mine.data.manifest == variable.data.manifest
+            assert mine.data.metadata == variable.data.metadata
+
+
+def test_paths_and_mistakes(local: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths, relative ones too; a missing file and a URL without a file are told."""
+    path = Path(local.urls[0].removeprefix("file://"))
+    monkeypatch.chdir(path.parent)
+    for source in (path, str(path), path.name):
+        assert open_virtual_dataset(source).tos.variable.data.manifest["0.0.0"]["path"] == local.urls[0]
+    with pytest.raises(ic.errors.NotFound, match="january"):
+        open_virtual_dataset("january.nc")
+    for nothing in ("s3://bucket", "https://host/"):
+        with pytest.raises(ic.InvalidInputError, match="names no file"):
+            open_virtual_dataset(nothing)
 
 
 def test_what_virtualizarr_itself_writes(local: Place, tmp_path: Path) -> None:
