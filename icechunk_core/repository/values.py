@@ -81,7 +81,6 @@ class SnapshotInfo(Described):
         values = self._values
         if values is None:
             values = self._values = _snapshot_values(self._block[self._place])
-            self._block = ()
         return values
 
     @property

@@ -100,7 +100,7 @@ async def commit(
             extra = {"rebase_attempts": attempts} if rebase_with is not None else None
             try:
                 snapshot = await _landed(state) or await _publish(
-                    state, message, _with_library_data(metadata, extra), kind
+                    state, message, _with_library_data(metadata, extra), kind, is_first=attempts == 0
                 )
                 break
             except RebaseFailedError:
@@ -202,8 +202,12 @@ async def _wait_after_conflict(state: SessionState, attempts: int) -> None:
     await pause(wait, context.clock, may_suspend=state.may_suspend)
 
 
-async def _publish(state: SessionState, message: str, metadata: dict[str, Any], kind: CommitKind) -> Snapshot:
-    prepared = await _write_contents(state, state.context.history.check_writable)
+async def _publish(
+    state: SessionState, message: str, metadata: dict[str, Any], kind: CommitKind, *, is_first: bool
+) -> Snapshot:
+    # Publishing looks as well, but a commit that will be refused should write as little as possible.
+    checks = (state.context.history.check_writable,) if is_first else ()
+    prepared = await _write_contents(state, *checks)
     snapshot = _snapshot(state, prepared, message, metadata)
 
     async def write() -> list[str]:

@@ -11,6 +11,8 @@ import zarr
 
 import icechunk_core as ic
 from icechunk_core.contract import Storage
+from icechunk_core.drive import run_direct
+from icechunk_core.format.envelope import FileType, seal, unseal
 
 ROOT = "1CECHNKREP0F1RSTCMT0"
 
@@ -273,3 +275,17 @@ def test_splitting_configuration(storage: Storage, spec_version: int) -> None:
     base = repo.readonly_session("main")._state.base
     assert len(base.manifest_files) == 4
     assert values(ic.Repository.open(storage)).tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("level", [None, 3, 1, 19])
+def test_the_level_of_the_repo_object(level: int | None) -> None:
+    """It is compressed fast, unless a level other than the default was chosen, which holds for it too."""
+    storage = ic.in_memory_storage()
+    config = ic.RepositoryConfig(compression=ic.CompressionConfig(level=level))
+    repo = ic.Repository.create(storage, config)
+    for number in range(100):
+        repo.create_tag(f"tag {number}", ROOT)
+    data, _ = run_direct(storage.get_range("repo"))
+    _, payload = unseal(data, FileType.REPO_INFO, name="repo")
+    used = -3 if level in (None, 3) else level
+    assert bytes(data) == seal(FileType.REPO_INFO, payload, spec_version=2, level=used)

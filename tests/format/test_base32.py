@@ -64,3 +64,11 @@ def test_any_text(text: str) -> None:
     """Whatever the text, the answer is an id or an `InvalidInputError`."""
     with contextlib.suppress(InvalidInputError):
         assert len(base32.decode(text)) == 12
+
+
+@given(st.lists(st.binary(min_size=12, max_size=12), max_size=5))
+def test_many_ids_at_once(ids: list[bytes]) -> None:
+    """Many ids have the text that each has alone, whole or cut."""
+    texts = [base32.encode(one) for one in ids]
+    assert base32.encode_many(b"".join(ids)) == texts
+    assert base32.encode_many(b"".join(ids), 8) == [text[:8] for text in texts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -14,6 +15,7 @@ from icechunk_core.format.repo_info import (
     NewCommit,
     RepoInfo,
     SnapshotInfo,
+    SnapshotOutline,
     SnapshotTable,
     UpdateLog,
     decode_repo_info,
@@ -34,6 +36,7 @@ from icechunk_core.format.snapshot import (
 )
 from icechunk_core.transaction.ops_log import record_update
 from icechunk_core.transaction.repo_updates import initial_repo_info
+from tests.format import json_values
 
 MANY = 40  # more than are copied rather than written anew
 
@@ -110,6 +113,40 @@ def test_a_long_history_does_not_grow_by_what_is_replaced() -> None:
         len(unseal(one, FileType.REPO_INFO, name="repo")[1]) for one in (data, encode_repo_info(plain(info)))
     ]
     assert sizes[0] < 2.5 * sizes[1]
+
+
+@given(st.lists(json_values.metadata, min_size=16, max_size=20))
+@settings(max_examples=12, deadline=None)
+def test_columns_of_a_history_say_what_its_entries_say(metadata: list[dict[str, Any]]) -> None:
+    """Outlines and metadata, whether decoded all at once or entry by entry, encoded or not."""
+    infos = [
+        evolve(snapshot_info(number, number - 1 if number else None), metadata=own)
+        for number, own in enumerate(metadata)
+    ]
+    table = SnapshotTable.from_infos(infos)
+    info = evolve(start(), snapshots=table, branches={"main": infos[-1].id}, tags={})
+    read = decode_repo_info(encode_repo_info(info), name="repo").snapshots
+    for one in (table, read):
+        assert (
+            one.metadata()
+            == [entry.metadata for entry in one]
+            == [own.metadata for own in sorted(infos, key=_id)]
+        )
+        assert [outline.id for outline in one.outlines()] == one.ids()
+        line = one.outlines(infos[-1].id)
+        assert list(line) == [
+            SnapshotOutline(entry.id, entry.parent_id, entry.flushed_at, entry.message)
+            for entry in infos[::-1]
+        ]
+        assert line[1:][0] == line[1]
+    for entry in infos:
+        alone = read.get(entry.id)
+        assert alone is not None
+        assert alone.metadata == entry.metadata
+
+
+def _id(info: SnapshotInfo) -> bytes:
+    return info.id
 
 
 # --- nodes

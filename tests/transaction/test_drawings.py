@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,3 +143,21 @@ def test_deep_tree() -> None:
     """Depth is no limit."""
     path = "/a" * 3000
     assert render_tree([group(1, path)]).count("\n") == 3000
+
+
+@given(st.lists(st.text(max_size=80), min_size=1, max_size=6), st.sets(st.integers(0, 5)), st.booleans())
+def test_one_line_of_descent_is_drawn_as_part_of_a_larger_graph(
+    messages: list[str], labelled: set[int], color: bool
+) -> None:
+    """A straight history, which is drawn in one pass, looks as it does when lines are followed one by one."""
+    line = [
+        evolve(info_of(number + 1, number or None), message=text) for number, text in enumerate(messages)
+    ][::-1]
+    refs = {
+        line[place].id: ["main" if place == 0 else f"tag: {place}"] for place in labelled if place < len(line)
+    }
+    apart = info_of(50)  # an older snapshot below, which makes it more than one line
+    apart = evolve(apart, flushed_at=-1)
+    alone = render_graph(line, refs, color=color)
+    together = render_graph([*line, apart], refs, color=color)
+    assert together.startswith(alone)
