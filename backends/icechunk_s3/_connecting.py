@@ -12,6 +12,7 @@ from icechunk_s3._addresses import plain_address
 from icechunk_s3._client import Client, ObjectClient
 from icechunk_s3._config import S3Config
 from icechunk_s3._credentials import CredentialSource
+from icechunk_s3._digests import BodyDigests
 from icechunk_s3._lean import Keys, LeanClient
 from icechunk_s3._loops import LoopClients
 from icechunk_s3._quirks import Quirks
@@ -35,6 +36,7 @@ class Connections:
         self.credentials = CredentialSource(config.signing(), clock)
         self.region = config.region
         self._clock = clock
+        self._digests = BodyDigests(quirks, encrypted=not (config.address or "").startswith("http://"))
         self._clients: LoopClients[ObjectClient] = LoopClients(self._open, config.place)
 
     async def client(self) -> ObjectClient:
@@ -55,7 +57,7 @@ class Connections:
 
     async def _open(self) -> ObjectClient:
         # Clients must not refer to this object: see LoopClients.
-        config, quirks, credentials = self._config, self._quirks, self.credentials
+        config, quirks, credentials, digests = self._config, self._quirks, self.credentials, self._digests
         session = make_session(config, credentials)
         self.region = region_of(config, session)
         base = plain_address(config, self.region, session.get_scoped_config()) if config.lean else None
@@ -66,7 +68,7 @@ class Connections:
             return await SdkClient.open(config, quirks, credentials, session)
 
         keys = Keys(_key_from(credentials, session), credentials.anonymous)
-        return await LeanClient.open(config, quirks, keys, self.region, base, self._clock, open_sdk)
+        return await LeanClient.open(config, quirks, keys, self.region, base, self._clock, digests, open_sdk)
 
 
 def _key_from(

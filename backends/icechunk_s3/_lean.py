@@ -103,6 +103,7 @@ class LeanClient:
         region: str,
         base: str,
         clock: Clock,
+        digests: BodyDigests,
         open_sdk: Callable[[], Awaitable[Client]],
     ) -> LeanClient:
         """A client in the running event loop.
@@ -111,6 +112,8 @@ class LeanClient:
         ----------
         base
             URL of the bucket.
+        digests
+            Shared by the clients of all loops: what one finds out about the server, all know.
         open_sdk
             Makes the client for what is rare.
         """
@@ -145,7 +148,7 @@ class LeanClient:
             quoted_name(parts.path) + "/",
             _lower(extra_headers(config, write=False)),
             _lower(extra_headers(config, write=True)),
-            BodyDigests(quirks, parts.scheme == "https"),
+            digests,
             asyncio.Lock(),
         )
 

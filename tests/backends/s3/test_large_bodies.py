@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import zlib
@@ -10,7 +11,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from icechunk_core.clock import SystemClock
+from icechunk_s3._config import S3Config
+from icechunk_s3._connecting import Connections
 from icechunk_s3._digests import CRC32, LARGE, BodyDigests
+from icechunk_s3._lean import LeanClient
 from icechunk_s3._quirks import PROFILES
 from tests.backends.s3.scripted import WRITTEN, Answer, Asked, scripted
 
@@ -67,6 +72,20 @@ async def test_a_small_body_is_enough_to_find_out() -> None:
     assert first.headers["content-md5"] == base64.b64encode(hashlib.md5(b"small").digest()).decode()
     assert second.headers[CRC32] == SUM
     assert "content-md5" not in second.headers
+
+
+def test_what_one_event_loop_finds_out_all_know() -> None:
+    """zarr writes in a loop of its own, while the repository was created in another one."""
+    config = S3Config(bucket="b", anonymous=True, endpoint_url="http://127.0.0.1:9", allow_http=True)
+    clients = Connections(config, PROFILES["generic"], SystemClock())
+    digests = [asyncio.run(_digests_of(clients)) for _ in range(2)]
+    assert digests[0] is digests[1]
+
+
+async def _digests_of(connections: Connections) -> BodyDigests:
+    client = await connections.client()
+    assert isinstance(client, LeanClient)
+    return client._digests
 
 
 async def test_an_answer_with_another_checksum_proves_nothing() -> None:
