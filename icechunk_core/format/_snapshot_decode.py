@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from icechunk_core.format import flexbuffers, messagepack
 from icechunk_core.format._flat_columns import Extent, TableVector
 from icechunk_core.format._flat_gather import TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
-from icechunk_core.format.manifest_files import ManifestFileInfo
+from icechunk_core.format.manifest_files import ManifestFiles
 from icechunk_core.format.node_table import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 
 __all__ = ["NodeBuffer", "decode_payload", "read_metadata"]
@@ -37,7 +35,7 @@ _DATA_SLOT: Final = 4
 
 def decode_payload(
     payload: bytes, *, spec_version: int, name: str
-) -> tuple[bytes, bytes | None, int, str, dict[str, Any], tuple[ManifestFileInfo, ...], NodeTable]:
+) -> tuple[bytes, bytes | None, int, str, dict[str, Any], ManifestFiles, NodeTable]:
     """The fields of `Snapshot`, in order.
 
     Raises
@@ -62,20 +60,15 @@ def read_metadata(items: list[FlatTable], codec: Any = flexbuffers) -> dict[str,
     return {item.string(0): codec.decode(item.byte_vector(1), name=item.buffer.name) for item in items}
 
 
-def _read_manifest_files(root: FlatTable) -> tuple[ManifestFileInfo, ...]:
+def _read_manifest_files(root: FlatTable) -> ManifestFiles:
     """The list of spec 2 where present, else that of spec 1."""
     if not root.has(7):
         records = root.array(6, _FILE_INFO)
-        return _infos(records["id"].tobytes(), records["size_bytes"], records["num_chunk_refs"])
+        ids = np.frombuffer(records["id"].tobytes(), "S12")
+        return ManifestFiles.from_columns(ids, records["size_bytes"], records["num_chunk_refs"])
     tables = TableColumns(root.buffer, root.table_positions(7))
-    ids = tables.structs(tables.require(0, 12), 12).tobytes()
-    return _infos(ids, tables.numbers_or_zero(1, "<u8"), tables.numbers_or_zero(2, "<u4"))
-
-
-def _infos(ids: bytes, sizes: npt.NDArray[Any], counts: npt.NDArray[Any]) -> tuple[ManifestFileInfo, ...]:
-    split = [ids[at : at + 12] for at in range(0, len(ids), 12)]
-    rows = zip(split, sizes.tolist(), counts.tolist(), strict=True)
-    return tuple(map(tuple.__new__, repeat(ManifestFileInfo), rows))  # as `_make`, in a third of the time
+    ids = np.frombuffer(tables.structs(tables.require(0, 12), 12).tobytes(), "S12")
+    return ManifestFiles.from_columns(ids, tables.numbers_or_zero(1, "<u8"), tables.numbers_or_zero(2, "<u4"))
 
 
 class NodeBuffer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import itemgetter
 from typing import Any
 
 from attrs import field, frozen
@@ -12,7 +11,7 @@ from icechunk_core.format._snapshot_decode import decode_payload
 from icechunk_core.format._snapshot_encode import encode_payload
 from icechunk_core.format.envelope import FileType, seal, unseal
 from icechunk_core.format.layout import INITIAL_MESSAGE, INITIAL_SNAPSHOT_ID
-from icechunk_core.format.manifest_files import ManifestFileInfo
+from icechunk_core.format.manifest_files import ManifestFileInfo, ManifestFiles
 from icechunk_core.format.node_table import ArrayData, ManifestRef, NodeSnapshot, NodeTable
 
 __all__ = [
@@ -28,11 +27,8 @@ __all__ = [
 ]
 
 
-_id_of = itemgetter(0)
-
-
-def _by_id(files: Iterable[ManifestFileInfo]) -> tuple[ManifestFileInfo, ...]:
-    return tuple(sorted(files, key=_id_of))
+def _by_id(infos: Iterable[ManifestFileInfo]) -> ManifestFiles:
+    return ManifestFiles.of(infos)
 
 
 @frozen
@@ -60,17 +56,12 @@ class Snapshot:
     flushed_at: int
     message: str
     metadata: dict[str, Any]
-    manifest_files: tuple[ManifestFileInfo, ...] = field(converter=_by_id)
+    manifest_files: ManifestFiles = field(converter=_by_id)
     nodes: NodeTable
-    _files: dict[bytes, ManifestFileInfo] = field(init=False, eq=False, repr=False)
-
-    @_files.default
-    def _index_files(self) -> dict[bytes, ManifestFileInfo]:
-        return dict(zip(map(_id_of, self.manifest_files), self.manifest_files, strict=True))
 
     def manifest_file(self, id: bytes) -> ManifestFileInfo | None:
         """What is known about one of the manifests, None if it is not listed."""
-        return self._files.get(id)
+        return self.manifest_files.find(id)
 
 
 def initial_snapshot(flushed_at: int) -> Snapshot:
