@@ -76,7 +76,7 @@ async def test_a_small_body_is_enough_to_find_out() -> None:
 
 def test_what_one_event_loop_finds_out_all_know() -> None:
     """zarr writes in a loop of its own, while the repository was created in another one."""
-    config = S3Config(bucket="b", anonymous=True, endpoint_url="http://127.0.0.1:9", allow_http=True)
+    config = S3Config(bucket="bucket", anonymous=True, endpoint_url="http://127.0.0.1:9", allow_http=True)
     clients = Connections(config, PROFILES["generic"], SystemClock())
     digests = [asyncio.run(_digests_of(clients)) for _ in range(2)]
     assert digests[0] is digests[1]
