@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,7 @@ from attrs import evolve
 from icechunk_conformance.budget import BUDGETS
 from icechunk_conformance.registry import GROUPS, all_checks, select
 from icechunk_conformance.report import Level, Result
-from icechunk_conformance.runner import run_suite
+from icechunk_conformance.runner import find_out_why_not, run_suite
 from icechunk_conformance.table import print_report
 from icechunk_conformance.target import Location
 from icechunk_core.errors import IcechunkError
@@ -25,20 +26,29 @@ exit status:
   0  every check that the storage's capabilities call for passed
      (and the level that --require names was reached)
   1  a check failed, or that level was not reached
-  2  nothing was tested: wrong usage, or the storage could not be opened
+  2  nothing was tested: wrong usage, or the storage could not be opened or reached
 
 Everything happens under a random prefix, which is removed at the end.
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m icechunk_conformance",
+        prog=program,
         description="Test whether a storage keeps the promises that icechunk-core repositories rely on.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url", nargs="?", help="the storage, e.g. memory: or file:///tmp/somewhere")
+    parser.add_argument("url", nargs="?", help="the storage: a URL or a path, e.g. s3://bucket/prefix")
+    parser.add_argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="NAME=VALUE",
+        help="an option of the storage; repeatable",
+    )
     parser.add_argument(
         "--budget", choices=list(BUDGETS), default="small", help="how much work to do (small)"
     )
@@ -72,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "python -m icechunk_conformance") -> int:
     """Run the suite as the command line says; the exit status."""
-    parser = _parser()
+    parser = _parser(program)
     options = parser.parse_args(arguments)
     if options.list:
         _list_checks()
@@ -92,9 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             budget=BUDGETS[options.budget],
             contenders=options.contenders,
             twin=options.writable_twin,
+            **dict(options.option),
         )
+        problem = asyncio.run(find_out_why_not(location))
     except (IcechunkError, ValueError) as error:
-        print(f"cannot start: {error}", file=sys.stderr)
+        problem = str(error)
+    if problem is not None:
+        print(f"cannot start: {problem}", file=sys.stderr)
         return EXIT_NOT_RUN
     report = run_suite(location, only=only, progress=None if options.json else _progress())
     report = evolve(report, label=options.label)
@@ -105,6 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not report.passed or (options.require and not _reached(report.level, options.require)):
         return EXIT_FAILED
     return EXIT_PASSED
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _positive(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from icechunk_conformance.expect import Failure, NotApplicable
@@ -10,8 +11,46 @@ from icechunk_conformance.registry import Check, all_checks, select
 from icechunk_conformance.report import Report, Result, Status
 from icechunk_conformance.target import Location
 from icechunk_core.clock import SystemClock
+from icechunk_core.errors import (
+    IcechunkError,
+    NotFound,
+    PermissionDenied,
+    StorageFull,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+)
 
-__all__ = ["run_check", "run_suite"]
+__all__ = ["find_out_why_not", "run_check", "run_suite"]
+
+_OUT_OF_REACH = (NotFound, PermissionDenied, StorageFull, Timeout, Unauthenticated, Unavailable)
+
+
+async def find_out_why_not(location: Location) -> str | None:
+    """Why nothing can be tested there (wrong address, bucket or credentials), or ``None``.
+
+    A server that cannot be reached says nothing about what it would do. So that such a storage is not
+    judged, a small object is written first, or looked for where the storage is read-only.
+    """
+    client = location.usable()
+    key = f"{location.prefix}first-contact"
+    try:
+        async with asyncio.timeout(location.budget.timeout):
+            if location.capabilities.read_only and location.twin is None:
+                await client.exists(key)
+            else:
+                location.written.add(key)
+                await client.put(key, b"?")
+    except TimeoutError:
+        return f"it did not answer within {location.budget.timeout:.0f} seconds; check address and network"
+    except _OUT_OF_REACH as error:
+        return location.masked(f"nothing can be put there: {error}")
+    except Exception:
+        return None  # for the checks to judge
+    finally:
+        with contextlib.suppress(IcechunkError):
+            await client.close()
+    return None
 
 
 async def run_check(check: Check, location: Location) -> Result:

@@ -33,15 +33,15 @@ class Opener(Protocol):
 
 @frozen
 class UrlOpener:
-    """Opens a storage by URL, in any process."""
+    """Opens a storage by URL, or by the path of a directory, in any process."""
 
     url: str = attrs.field(repr=False)
     options: dict[str, Any] = attrs.field(factory=dict, repr=False)
 
     def __call__(self) -> Storage:
-        from icechunk_core.storage import storage_from_url
+        from icechunk_core.storage import as_storage
 
-        return storage_from_url(self.url, **self.options)
+        return as_storage(self.url, **self.options)
 
 
 class Location:

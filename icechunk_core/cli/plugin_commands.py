@@ -84,7 +84,7 @@ def verify_storage(context: typer.Context) -> None:
             ExitCode.USAGE,
         ) from error
     try:
-        code = suite.main(list(context.args))
+        code = suite.main(list(context.args), program="icechunk-core storage verify")
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ExitCode.USAGE)
     sys.stdout.flush()
