@@ -132,7 +132,7 @@ def _rendered(section: str, text: str) -> Iterator[str]:
     if section == "Examples":
         code = re.sub(r"^(>>>|\.\.\.) ?", "", text, flags=re.MULTILINE)
         code = re.sub(r"^((?!@)\S.*|    .*|\))\n(?=class |def |@)", r"\1\n\n", code, flags=re.MULTILINE)
-        yield f"```py\n{code}\n```"
+        yield f"```py3\n{code}\n```"
         return
     yield "| | |\n|---|---|"
     for entry in re.split(r"\n(?=\S)", text):

@@ -21,8 +21,8 @@ ALL_PAGES = [
 PAGES = [page for page in ALL_PAGES if examples_of(page)]
 OPTIONAL = ("iris_sample_data", "kerchunk", "virtualizarr")
 """Packages that are not there for every version of Python that the tests run with."""
-SHOWN = {"text", "toml", "yaml", "json", ""}
-"""Kinds of blocks that are shown: output, and files of other programs."""
+SHOWN = {"text", "toml", "yaml", "json", "py3", ""}
+"""Kinds of blocks that are shown: output, files of other programs, excerpts of code with its own tests."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -40,6 +40,10 @@ def anchors(page: Path) -> set[str]:
     found: set[str] = set()
     seen: Counter[str] = Counter()
     for heading in HEADING.findall(_text(page)):
+        named = re.search(r"\{#([\w-]+)\}\s*$", heading)
+        if named:
+            found.add(named[1])
+            continue
         plain = re.sub(r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", heading).replace("`", "")
         ascii_only = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
         slug = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", ascii_only).strip().lower())
