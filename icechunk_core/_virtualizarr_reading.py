@@ -17,7 +17,7 @@ from icechunk_core.contract import Buffer, ByteRange, From, Range, Storage
 from icechunk_core.drive import gather, run
 from icechunk_core.errors import InvalidInputError
 from icechunk_core.plugins.urls import is_url
-from icechunk_core.storage import as_storage, storage_from_url
+from icechunk_core.storage._containers import open_container
 
 __all__ = ["ObjectReader", "folder_and_name", "registry_for", "url_of"]
 
@@ -50,13 +50,8 @@ def registry_for(folder: str, storage_options: Mapping[str, Any] | None = None) 
     """VirtualiZarr's registry with the storage that a plugin opens at a folder's URL."""
     from obspec_utils.registry import ObjectStoreRegistry
 
-    storage = storage_from_url(folder, **storage_options) if storage_options else as_storage(_place(folder))
+    storage = open_container(folder, None, dict(storage_options or {}))
     return ObjectStoreRegistry({folder: ObjectReader(storage, urlsplit(folder).path.strip("/"))})
-
-
-def _place(folder: str) -> str | Path:
-    # A path may have characters in it that would have a meaning in a URL.
-    return Path(folder.removeprefix("file://")) if folder.startswith("file://") else folder
 
 
 @frozen

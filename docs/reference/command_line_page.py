@@ -27,6 +27,7 @@ asks; `--yes` answers. Where there is no terminal to ask, the command ends witho
 
 ```console
 $ icechunk-core import-netcdf 2024-*.nc ./climate --append-dim time
+$ icechunk-core import-virtual s3://archive/2024-01.nc s3://my-bucket/climate -s region=eu-west-1
 $ icechunk-core log ./climate
 $ icechunk-core copy ./climate s3://my-bucket/climate --verify
 $ icechunk-core gc s3://my-bucket/climate --older-than 30d --dry-run

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from icechunk_core import about
-from icechunk_core.cli import changing, copying, importing, looking, maintaining, plugin_commands, refs
+from icechunk_core.cli import (
+    changing,
+    copying,
+    importing,
+    looking,
+    maintaining,
+    plugin_commands,
+    refs,
+    virtual_importing,
+)
 from icechunk_core.cli.exit_codes import ExitCode, exit_code_of
 from icechunk_core.cli.output import fail
 from icechunk_core.errors import IcechunkError
@@ -26,7 +35,8 @@ app = typer.Typer(
     "5 storage failed, 6 outcome unknown, 7 other errors.",
 )
 
-for commands in (looking, changing, refs, maintaining, copying, importing, plugin_commands):
+_GROUPS = (looking, changing, refs, maintaining, copying, importing, virtual_importing, plugin_commands)
+for commands in _GROUPS:
     commands.register(app)
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Url",
     "Yes",
     "confirm",
+    "named_options",
     "open_repository",
     "parse_time",
     "resolve_snapshot",
@@ -59,13 +60,28 @@ def storage_at(url: str, options: list[str] | None = None) -> Storage:
     typer.BadParameter
         If an option is not NAME=VALUE.
     """
+    given = named_options(options)
+    return storage_from_url(url, **given) if given else as_storage(url)
+
+
+def named_options(options: list[str] | None, hint: str = "--option") -> dict[str, Any]:
+    """Options as they were given, by name.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one is not NAME=VALUE.
+
+    >>> named_options(["region=eu-west-1"])
+    {'region': 'eu-west-1'}
+    """
     given: dict[str, Any] = {}
     for option in options or ():
         name, equals, value = option.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"{option!r} is not NAME=VALUE", param_hint="--option")
+            raise typer.BadParameter(f"{option!r} is not NAME=VALUE", param_hint=hint)
         given[name] = value
-    return storage_from_url(url, **given) if given else as_storage(url)
+    return given
 
 
 def open_repository(url: str, options: list[str] | None = None) -> Repository:

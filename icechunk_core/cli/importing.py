@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     import zarr
 
-__all__ = ["copy_hierarchy", "register"]
+__all__ = ["Branch", "Group", "Message", "copy_hierarchy", "has_dimension", "import_message", "register"]
 
 Message = Annotated[str, typer.Option("--message", "-m", help="What the commit says.")]
 Branch = Annotated[str, typer.Option("--branch", "-b", help="The branch to commit to.")]
@@ -115,15 +115,16 @@ def import_netcdf(
         with _dataset(xarray, file, engine) as dataset:
             if session is None:  # not before a file could be opened, lest an empty repository is left
                 session = Repository.open_or_create(storage_at(url, option)).writable_session(branch)
-            append = append_dim and _has_dimension(session.store, name, append_dim)
+            append = append_dim and has_dimension(session.store, name, append_dim)
             kind = {"append_dim": append_dim} if append else {"mode": "a"}
             to_icechunk(dataset, session, group=name, **kind)
     assert session is not None  # typer has seen to it that there are files
-    snapshot_id = session.commit(message or _import_message(files))
+    snapshot_id = session.commit(message or import_message(files))
     print_lines(f"imported {len(files)} files; branch {branch} is at {snapshot_id}")
 
 
-def _import_message(files: list[str]) -> str:
+def import_message(files: list[str]) -> str:
+    """What the commit says where nobody said it."""
     names = [Path(file).name for file in files]
     return f"Import {', '.join(names[:3])}{' ...' if names[3:] else ''}"
 
@@ -156,7 +157,8 @@ def _dataset(xarray: Any, file: str, engine: str) -> xr.Dataset:
     return opened
 
 
-def _has_dimension(store: Any, group: str | None, dimension: str) -> bool:
+def has_dimension(store: Any, group: str | None, dimension: str) -> bool:
+    """Whether there is a group with an array that has a dimension of that name."""
     import zarr
 
     try:
