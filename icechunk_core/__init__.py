@@ -18,6 +18,7 @@ from icechunk_core.about import (
 )
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.classic import SnapshotMetadata, StorageConfig, StoreConfig, VirtualRefConfig
+from icechunk_core.contract.io_stats import IoStats, OperationStats
 from icechunk_core.credentials import (
     AnyAzureCredential,
     AnyAzureStaticCredential,
@@ -115,8 +116,10 @@ from icechunk_core.repository import (
     Update,
     UpdateType,
 )
+from icechunk_core.repository.effective import EffectiveConfig, EffectiveSetting, SettingSource
 from icechunk_core.repository.maintenance_methods import upgrade_icechunk_repository
 from icechunk_core.session import ChunkType, ForkSession, Session, SessionMode
+from icechunk_core.session.views import ChunkMap, NodeTree
 from icechunk_core.storage import (
     AnyObjectStoreConfig,
     Storage,
@@ -164,6 +167,7 @@ __all__ = [
     "BasicConflictSolver",
     "CachingConfig",
     "ChecksumAlgorithm",
+    "ChunkMap",
     "ChunkStorageStats",
     "ChunkType",
     "CommitMethod",
@@ -177,6 +181,8 @@ __all__ = [
     "CopySummary",
     "Credentials",
     "Diff",
+    "EffectiveConfig",
+    "EffectiveSetting",
     "ErrorKind",
     "ExecutorError",
     "FeatureFlag",
@@ -190,6 +196,7 @@ __all__ = [
     "IcechunkStore",
     "InternalError",
     "InvalidInputError",
+    "IoStats",
     "ManifestConfig",
     "ManifestFileInfo",
     "ManifestPreloadCondition",
@@ -199,8 +206,10 @@ __all__ = [
     "ManifestSplittingConfig",
     "ManifestVirtualChunkLocationCompressionConfig",
     "NodeNotFoundError",
+    "NodeTree",
     "NotFoundError",
     "ObjectStoreConfig",
+    "OperationStats",
     "OutcomeUnknown",
     "PackConfig",
     "PackStats",
@@ -221,6 +230,7 @@ __all__ = [
     "Session",
     "SessionMode",
     "SessionStateError",
+    "SettingSource",
     "SnapshotInfo",
     "SnapshotMetadata",
     "SnapshotNotFoundError",

@@ -44,7 +44,7 @@ def browser() -> str | None:
 
 def example() -> dict[str, object]:
     """A small repository with some of everything, and what its values are called."""
-    repo = icechunk_core.Repository.create("memory:weather")
+    repo = icechunk_core.Repository.create("memory:")
     session = repo.writable_session("main")
     root = zarr.create_group(session.store)
     surface = root.create_group("surface")

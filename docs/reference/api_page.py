@@ -73,6 +73,16 @@ GROUPS = (
         ("Session", "ForkSession", "SessionMode", "ChunkType", "IcechunkStore", "VirtualChunkSpec"),
     ),
     Group(
+        "observing",
+        "Observing and showing",
+        "What was asked of storages, which settings apply, and what is where. "
+        "How to [observe](../../how-to/observe.md) and [work in notebooks](../../how-to/notebooks.md).",
+        (
+            *("IoStats", "OperationStats", "EffectiveConfig", "EffectiveSetting", "SettingSource"),
+            *("NodeTree", "ChunkMap"),
+        ),
+    ),
+    Group(
         "conflicts",
         "Conflicts and their solvers",
         "Which conflicts there are, and what the solvers make of them, is in a [table](../conflicts.md).",

@@ -201,23 +201,6 @@ class Storage:
         See `icechunk_core.contract.wrappers.observed`. Who changes what a storage does takes `with_hooks`.
         """
         origin = self.unobserved
-        seen = copy.copy(origin)
-        seen._origin = origin
-        seen._hooks = {**origin._hooks, **hooks}
-        seen.get_range_hook, seen.put_hook = seen._hooks["get_range"], seen._hooks["put"]
-        return seen
-
-    @property
-    def unobserved(self) -> Storage:
-        """The storage itself, where this is one that is observed."""
-        return self if self._origin is None else self._origin
-
-    def observed_by(self, hooks: Mapping[str, Callable[..., Any]]) -> Storage:
-        """The same storage seen through hooks that only look on: it equals this one, and pickles as it.
-
-        See `icechunk_core.contract.wrappers.observed`. Who changes what a storage does takes `with_hooks`.
-        """
-        origin = self.unobserved
         seen = object.__new__(Storage)
         seen.__dict__.update(origin.__dict__)
         seen._origin = origin
