@@ -48,10 +48,10 @@ class Streams:
     def held(self, key: str, start: int, end: int) -> tuple[Buffer, ObjectInfo] | None:
         """A part of an object, if it was fetched already."""
         block = self._blocks.get(key)
-        if block is None or start < block.start or end > block.end:
+        if block is None:
             return None
-        first = block.start
-        return block.data[start - first : end - first], block.info
+        first, last, data, info, _ = block
+        return (data[start - first : end - first], info) if first <= start and end <= last else None
 
     def ahead(self, key: str, start: int, end: int) -> int:
         """How many bytes past ``end`` to fetch with a part of an object."""

@@ -57,7 +57,7 @@ class ArrayRefs:
         self._snapshot = snapshot
         self._assets = assets
         self._last: tuple[ManifestRef, ChunkRefs | None] | None = None
-        # All refs that there are, where no extents need be looked at.
+        # All refs that there are, where neither extents nor the grid need be looked at.
         self._only: ChunkRefs | None = None
 
     def holds(self, coords: tuple[int, ...]) -> bool:
@@ -65,10 +65,15 @@ class ArrayRefs:
         return len(coords) == self._ndim and all(map(lt, coords, self._limits))
 
     def at_hand(self, coords: tuple[int, ...]) -> ChunkRef | Later | None:
-        """What `get` gives, if the manifest is the one used last."""
+        """What `get` gives, if the manifest is the one used last, and nothing outside of the grid.
+
+        No coordinate is negative.
+        """
         only = self._only
         if only is not None:
             return only.get(coords)
+        if not self.holds(coords):
+            return None
         manifest = self._select(coords)
         if manifest is None:
             return None
@@ -89,9 +94,15 @@ class ArrayRefs:
         else:
             refs = await self.load(manifest)
             self._last = (manifest, refs)
-            if refs is not None and len(self._manifests) == 1 and _within(refs.extents(), manifest.extents):
-                self._only = refs
+            if refs is not None and len(self._manifests) == 1:
+                self._only = self._unbounded(refs, manifest)
         return None if refs is None else refs.get(coords)
+
+    def _unbounded(self, refs: ChunkRefs, manifest: ManifestRef) -> ChunkRefs | None:
+        extents = refs.extents()
+        grid = tuple([(0, limit) for limit in self._limits])
+        inside = len(extents) == self._ndim and _within(extents, grid) and _within(extents, manifest.extents)
+        return refs if inside else None
 
     def _select(self, coords: tuple[int, ...]) -> ManifestRef | None:
         """The first manifest whose extents contain the coordinates: no other one is consulted."""

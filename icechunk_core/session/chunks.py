@@ -104,10 +104,14 @@ class SessionChunks:
         array = self._arrays.get(path)
         if array is None:
             return LATER
-        if not array.holds(coords):
+        changes = self.changes
+        own = changes.chunk(array.node_id, coords) if changes.chunks else MISSING
+        if own is MISSING:
+            ref = array.at_hand(coords)
+        elif array.holds(coords):
+            ref = own
+        else:
             return None
-        own = self.changes.chunk(array.node_id, coords)
-        ref = array.at_hand(coords) if own is MISSING else own
         if type(ref) is NativeRef:
             sink = self.sink
             if sink.waiting:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Literal
 
+import numpy as np
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.buffer.cpu import Buffer as _CpuBuffer
@@ -38,6 +39,8 @@ from icechunk_core.store.version_control import VersionControl, refuse_unknown
 from icechunk_core.store.virtual_methods import VirtualRefMethods
 
 __all__ = ["IcechunkStore"]
+
+_BYTE = np.dtype("B")
 
 
 class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, SyncMixin):
@@ -203,7 +206,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
                 data = await self._read(path, coords, byte_range)
         except IcechunkError as error:
             raise naming_key(error, key) from error
-        return None if data is None else prototype.buffer.from_bytes(data)
+        return None if data is None else _buffer(prototype, data)
 
     async def _read(
         self, path: str, coords: Coords | None, request: ByteRequest | None
@@ -416,7 +419,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
                 data = run(self._read(path, coords, byte_range), may_suspend=session.may_suspend)
         except IcechunkError as error:
             raise naming_key(error, key) from error
-        return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+        return None if data is None else _buffer(prototype or default_buffer_prototype(), data)
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """Blocking `set`."""
@@ -428,6 +431,14 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
             run(self._write(path, coords, data), may_suspend=session.may_suspend)
 
     delete_sync = blocking(delete)
+
+
+def _buffer(prototype: BufferPrototype, data: BytesBuffer) -> Buffer:
+    """zarr's buffer object for bytes, which it looks at."""
+    kind = prototype.buffer
+    if kind is _CpuBuffer:  # what `from_bytes` does, without its steps in between
+        return kind(np.frombuffer(data, _BYTE))
+    return kind.from_bytes(data)
 
 
 def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, BytesBuffer]:
