@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,11 +29,22 @@ def objects_of(root: Path) -> set[str]:
     return keys(root)
 
 
-class Recording(ThreadPoolExecutor):
+class _Beside(Executor):
+    """Runs calls one by one on a thread, but is no pool of threads: it could be anywhere."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it."""
+        return self._thread.submit(fn, *args, **kwargs)
+
+
+class Recording(_Beside):
     """Keeps what it was asked to call."""
 
     def __init__(self) -> None:
-        super().__init__(1)
+        super().__init__()
         self.calls: list[tuple[Any, ...]] = []
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -42,11 +53,11 @@ class Recording(ThreadPoolExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
-class Dropping(ThreadPoolExecutor):
+class Dropping(_Beside):
     """Cancels the first calls, as an executor does that lost what it was sent."""
 
     def __init__(self, drops: int) -> None:
-        super().__init__(1)
+        super().__init__()
         self.drops = drops
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:

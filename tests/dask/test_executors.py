@@ -56,8 +56,16 @@ def _damaged(root: Path, seed: int) -> None:
             path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("seed", "spec_version", "opened"), [(1, 2, "threaded"), (2, 2, "direct"), (3, 1, "threaded")]
+    ("executor", "seed", "spec_version", "opened"),
+    [
+        ("threads", 1, 2, "threaded"),
+        ("threads", 2, 2, "direct"),
+        ("threads", 3, 1, "threaded"),
+        ("processes", 4, 2, "threaded"),
+    ],
+    indirect=["executor"],
 )
 def test_results_are_the_same(
     tmp_path: Path, seed: int, spec_version: int, opened: str, executor: Executor
@@ -273,7 +281,7 @@ def test_a_worker_killed_while_garbage_is_collected(tmp_path: Path) -> None:
     expected = everything(open_repo(OURS, tmp_path / "r"))
     reference = copy(tmp_path / "r", "reference")
     threaded(reference).garbage_collect(FUTURE)
-    for at in (1, 20, 90):
+    for at in (1, 60):
         root = copy(tmp_path / "r", f"killed at {at}")
         repo = threaded(root)
         with processes() as pool, pytest.raises(ExecutorError, match="new executor"):
