@@ -90,8 +90,9 @@ class AzureConfig:
         What the client calls itself.
     connect_timeout, read_timeout
         Seconds to wait for a connection, and for the next bytes of an answer.
-    max_tries, retry_deadline
-        Attempts at one request, and seconds after which none is begun.
+    max_attempts, deadline
+        Attempts at one request, and seconds after which none is begun (they were called
+        ``max_tries`` and ``retry_deadline``).
     concurrency
         Connections of one event loop.
     single_put, block_size
@@ -123,8 +124,8 @@ class AzureConfig:
     user_agent: str | None = None
     connect_timeout: float = field(default=5.0, validator=_positive)
     read_timeout: float = field(default=30.0, validator=_positive)
-    max_tries: int = field(default=6, validator=_positive)
-    retry_deadline: float = field(default=45.0, validator=_positive)
+    max_attempts: int = field(default=6, validator=_positive, metadata={"formerly": ("max_tries",)})
+    deadline: float = field(default=45.0, validator=_positive, metadata={"formerly": ("retry_deadline",)})
     concurrency: int = field(default=64, validator=_positive)
     single_put: int = field(default=16 * _MIB, validator=_positive)
     block_size: int = field(default=8 * _MIB, validator=_positive)

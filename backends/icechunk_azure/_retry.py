@@ -6,37 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from attrs import frozen
-
 from icechunk_azure._errors import Failed
 from icechunk_core.clock import Clock
-from icechunk_core.contract import note_retry
+from icechunk_core.contract import RetryPolicy, note_retry
 from icechunk_core.contract.errors import RateLimited
 from icechunk_core.ids import IdSource
 
-__all__ = ["RetryPolicy", "Retrying"]
+__all__ = ["Retrying"]
 
 T = TypeVar("T")
 
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 8.0
-_UNREACHABLE_TRIES = 3
-
-
-@frozen
-class RetryPolicy:
-    """How long to go on.
-
-    Attributes
-    ----------
-    tries
-        Attempts in all; three where no connection can be made, which waiting seldom mends.
-    deadline
-        Seconds from the first attempt after which no other is begun.
-    """
-
-    tries: int
-    deadline: float
+_UNREACHABLE_ATTEMPTS = 3
+"""Where no connection can be made, waiting seldom mends it."""
 
 
 class Retrying:
@@ -82,10 +63,6 @@ class Retrying:
             return None
         # Who asks to slow down can be reached.
         unreachable = failed.unsent and not isinstance(failed.error, RateLimited)
-        if attempt >= (min(_UNREACHABLE_TRIES, self._policy.tries) if unreachable else self._policy.tries):
+        if unreachable and attempt >= _UNREACHABLE_ATTEMPTS:
             return None
-        longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** (attempt - 1))
-        wait = longest * self._ids.uniform()
-        if failed.retry_after is not None:
-            wait += failed.retry_after
-        return wait if elapsed + wait <= self._policy.deadline else None
+        return self._policy.next_wait(attempt, elapsed, self._ids.uniform(), asked=failed.retry_after)

@@ -143,7 +143,10 @@ class SdkWire:
     async def put(self, name: str, key: str, data: Buffer, options: PutOptions) -> str:
         try:
             written = await self._blob(name).upload_blob(
-                bytes(data), length=len(data), overwrite=not options.conditions.absent, **_put_options(options)
+                bytes(data),
+                length=len(data),
+                overwrite=not options.conditions.absent,
+                **_put_options(options),
             )
         except FAILURES as error:
             raise self._explain.exception(error, key) from None

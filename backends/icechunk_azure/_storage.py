@@ -21,7 +21,7 @@ from icechunk_azure._listing import in_key_order
 from icechunk_azure._location import Location, locate
 from icechunk_azure._names import BlobNames, access_tier, encode_metadata, is_folder
 from icechunk_azure._reading import Reader
-from icechunk_azure._retry import Retrying, RetryPolicy
+from icechunk_azure._retry import Retrying
 from icechunk_azure._sdk import LARGEST_PUT, SdkWire
 from icechunk_azure._sources import described, source_of
 from icechunk_azure._wire import NO_CONDITION, Entry, Facts, PutConditions, PutOptions, Wire
@@ -39,6 +39,7 @@ from icechunk_core.contract import (
     IfVersion,
     KeySpace,
     ObjectInfo,
+    RetryPolicy,
     Version,
     hookimpl,
 )
@@ -96,7 +97,8 @@ class AzureStorage:
         self._way = described(location.credentials)
         self._names = BlobNames(location.prefix)
         self._connections = Connections(config, self._make_wire)
-        self._retrying = Retrying(RetryPolicy(config.max_tries, config.retry_deadline), self._clock, ids)
+        policy = RetryPolicy(attempts=config.max_attempts, deadline=config.deadline)
+        self._retrying = Retrying(policy, self._clock, ids)
         self._reader = Reader(self._run, config.part_size, config.parallel)
         single_put = config.single_put if config.lean else min(config.single_put, LARGEST_PUT)
         self._writer = Writer(self._run, ids, single_put, config.block_size, config.parallel)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 from icechunk_core.clock import Clock, SystemClock
+from icechunk_core.contract import RetryPolicy
 from icechunk_core.contract.errors import Closed
 from icechunk_core.ids import IdSource
 from icechunk_gcs._client import Client
@@ -34,7 +35,8 @@ class Calls:
         self._settings = settings
         self._clock: Clock = clock if clock is not None else SystemClock()
         config = settings.config
-        self._retrying = Retrying(self._clock, ids, config.max_tries, config.deadline)
+        policy = RetryPolicy(attempts=config.max_attempts, deadline=config.deadline)
+        self._retrying = Retrying(self._clock, ids, policy)
         self._client: Client | None = None
         self._closed = False
         self._lock = threading.Lock()

@@ -111,8 +111,8 @@ class GcsConfig:
         Seconds to wait for a connection, and for the next bytes on one.
     deadline
         Seconds after which an operation gives up, all repetitions included.
-    max_tries
-        How often a request is sent that fails for a passing reason.
+    max_attempts
+        How often a request is sent that fails for a passing reason (it was called ``max_tries``).
     resumable_from
         Objects of this many bytes or more are uploaded in several requests. Conditional puts,
         unless they are larger than 256 MiB, take one request.
@@ -148,7 +148,7 @@ class GcsConfig:
     connect_timeout: float = field(default=5.0, validator=_positive)
     read_timeout: float = field(default=30.0, validator=_positive)
     deadline: float = field(default=120.0, validator=_positive)
-    max_tries: int = field(default=8, validator=_positive)
+    max_attempts: int = field(default=8, validator=_positive, metadata={"formerly": ("max_tries",)})
     resumable_from: int = field(default=64 << 20, validator=_positive)
     reads: str = field(default="auto", converter=_reads)
     lean: bool = True

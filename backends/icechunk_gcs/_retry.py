@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from icechunk_core.clock import Clock
-from icechunk_core.contract import note_retry
+from icechunk_core.contract import RetryPolicy, note_retry
 from icechunk_core.contract.errors import (
     OutcomeUnknown,
     RateLimited,
@@ -37,10 +37,7 @@ class Retrying:
 
     clock: Clock
     ids: IdSource
-    max_tries: int
-    deadline: float
-    first_wait: float = 0.1
-    longest_wait: float = 4.0
+    policy: RetryPolicy
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def __call__(self, attempt: Callable[[], Awaitable[T]], *, conditional: bool = False) -> T:
@@ -85,12 +82,14 @@ class Retrying:
         """Seconds until the next attempt, or ``None`` to give up."""
         if not failure.again:
             return None
-        if tries + 1 >= self.max_tries and not isinstance(failure.error, RateLimited):
-            return None
-        longest = min(self.longest_wait, self.first_wait * 2.0**tries)
-        wait = max(failure.wait, longest * self.ids.uniform())
-        limit = min(self.deadline, _CONNECT_GIVE_UP) if failure.connecting else self.deadline
-        return wait if elapsed + wait < limit else None
+        deadline = min(self.policy.deadline, _CONNECT_GIVE_UP) if failure.connecting else self.policy.deadline
+        return evolve(self.policy, deadline=deadline).next_wait(
+            tries + 1,
+            elapsed,
+            self.ids.uniform(),
+            asked=failure.wait,
+            counted=not isinstance(failure.error, RateLimited),
+        )
 
 
 def _unknown(error: StorageError) -> OutcomeUnknown:

@@ -90,8 +90,8 @@ class HttpConfig:
         Seconds for one request with its answer; no limit of its own by default.
     deadline
         Seconds for an operation with all its retries.
-    attempts
-        How often a request is sent before its failure is reported.
+    max_attempts
+        How often a request is sent before its failure is reported (it was called ``attempts``).
     max_connections
         Open connections per event loop.
     max_redirects
@@ -121,7 +121,7 @@ class HttpConfig:
     read_timeout: float = field(default=30.0, validator=_positive)
     request_timeout: float | None = field(default=None, validator=_positive)
     deadline: float = field(default=120.0, validator=_positive)
-    attempts: int = field(default=5, validator=_positive)
+    max_attempts: int = field(default=5, validator=_positive, metadata={"formerly": ("attempts",)})
     max_connections: int = field(default=64, validator=_positive)
     max_redirects: int = 10
     proxy: str | None = field(default=None, repr=False)

@@ -115,7 +115,8 @@ class Requests:
             note_retry()
 
     def _most(self, failed: _Failed) -> int:
-        return min(_ATTEMPTS_TO_CONNECT, self._config.attempts) if failed.hopeless else self._config.attempts
+        most = self._config.max_attempts
+        return min(_ATTEMPTS_TO_CONNECT, most) if failed.hopeless else most
 
     def _wait(self, failures: int, asked: float | None) -> float:
         ceiling: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures - 1, 10))

@@ -107,8 +107,9 @@ class S3Config:
         ``endpoint_url``.
     network_stream_timeout_seconds
         Give up when nothing arrives for so long; 0 waits for ever.
-    connect_timeout, operation_timeout
-        Seconds for one connection attempt, and after which a failing operation is not tried again.
+    connect_timeout, deadline
+        Seconds for one connection attempt, and after which a failing request is not tried again
+        (``deadline`` was called ``operation_timeout``).
     max_attempts
         Tries of one request, the first one included.
     requester_pays
@@ -157,7 +158,7 @@ class S3Config:
     force_path_style: bool | None = None
     network_stream_timeout_seconds: float = field(default=60, validator=_not_negative)
     connect_timeout: float = field(default=5.0, validator=_positive)
-    operation_timeout: float = field(default=60.0, validator=_positive)
+    deadline: float = field(default=60.0, validator=_positive, metadata={"formerly": ("operation_timeout",)})
     max_attempts: int = field(default=10, validator=_positive)
     requester_pays: bool = False
     checksum_algorithm: str | None = field(default=None, validator=_checksum)

@@ -7,14 +7,18 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from icechunk_core.clock import Clock, SystemClock
+from icechunk_core.contract import RetryPolicy
 from icechunk_core.ids import IdSource, SystemIds
 from icechunk_s3._client import Client, ObjectClient
 from icechunk_s3._config import S3Config
 from icechunk_s3._connecting import Connections
 from icechunk_s3._errors import Where
-from icechunk_s3._retry import Retries, RetryPolicy
+from icechunk_s3._retry import Retries
 
 __all__ = ["Requests"]
+
+SLOWEST_TRANSFER = 64 << 10
+"""Bytes per second; a request that is slower than this is stuck."""
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -27,11 +31,9 @@ class Requests:
         self.config = config
         self.quirks = config.server()
         clock = clock or SystemClock()
-        self._policy = RetryPolicy(
-            config.max_attempts, config.operation_timeout, config.network_stream_timeout_seconds or None
-        )
+        policy = RetryPolicy(attempts=config.max_attempts, deadline=config.deadline)
         self.connections = Connections(config, self.quirks, clock)
-        self._retries = Retries(self._policy, clock, ids or SystemIds(), self.connections.renew)
+        self._retries = Retries(policy, clock, ids or SystemIds(), self.connections.renew)
         self._place = config.place
 
     async def run(
@@ -70,7 +72,8 @@ class Requests:
         size: int,
         conditional: bool,
     ) -> T:
-        limit = self._policy.limit(size)
+        stall = self.config.network_stream_timeout_seconds
+        limit = stall + size / SLOWEST_TRANSFER if stall else None
 
         async def attempt() -> T:
             client = await connect()

@@ -7,47 +7,19 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import TypeVar
 
-from attrs import frozen
-
 from icechunk_core.clock import Clock
-from icechunk_core.contract import note_retry
+from icechunk_core.contract import RetryPolicy, note_retry
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError, Timeout, Unavailable
 from icechunk_core.ids import IdSource
 from icechunk_s3._errors import Failure, Where, failure_of
 
-__all__ = ["Retries", "RetryPolicy"]
+__all__ = ["Retries"]
 
 T = TypeVar("T")
 
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 CONNECTION_ATTEMPTS = 3
 """A host that cannot be reached is not waited for: the user wants to know within seconds."""
-SLOWEST_TRANSFER = 64 << 10
-"""Bytes per second; a request that is slower than this is stuck."""
 _OPEN_OUTCOME = (Unavailable, Timeout, OutcomeUnknown)
-
-
-@frozen
-class RetryPolicy:
-    """When to give up.
-
-    Attributes
-    ----------
-    max_attempts
-        Tries of one request.
-    deadline
-        Seconds after which no new try begins.
-    stall
-        Seconds without any byte after which one try is given up; ``None`` waits for ever.
-    """
-
-    max_attempts: int
-    deadline: float
-    stall: float | None
-
-    def limit(self, size: int) -> float | None:
-        """Seconds that one try with a body or answer of ``size`` bytes may take."""
-        return None if self.stall is None else self.stall + size / SLOWEST_TRANSFER
 
 
 class Retries:
@@ -107,17 +79,15 @@ class Retries:
 
     def _wait(self, failure: Failure, attempt: int, started: float) -> float | None:
         """Seconds until the next try; ``None`` if there is to be none."""
-        attempts = CONNECTION_ATTEMPTS if failure.unreachable else self._policy.max_attempts
-        if not failure.retry or attempt >= min(attempts, self._policy.max_attempts):
+        if not failure.retry or (failure.unreachable and attempt >= CONNECTION_ATTEMPTS):
             return None
-        wait = self._ids.uniform() * min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt, 16))
-        if failure.at_once and attempt == 1:
-            wait = 0.0
-        if failure.retry_after is not None:
-            wait = max(wait, failure.retry_after)
-        if self._clock.monotonic() + wait - started > self._policy.deadline:
-            return None
-        return wait
+        return self._policy.next_wait(
+            attempt,
+            self._clock.monotonic() - started,
+            self._ids.uniform(),
+            asked=failure.retry_after,
+            at_once=failure.at_once,
+        )
 
 
 def _last(failure: Failure, doubt: Failure | None, where: Where, attempts: int) -> StorageError:

@@ -9,6 +9,7 @@ from icechunk_core.contract.hookspecs import (
     hookspec,
 )
 from icechunk_core.contract.io_stats import note_retry
+from icechunk_core.contract.retrying import RetryPolicy
 from icechunk_core.contract.spec import BackendSpec, WrapperSpec
 from icechunk_core.contract.storage import Storage, open_backend
 from icechunk_core.contract.types import (
@@ -56,6 +57,7 @@ __all__ = [
     "ObjectInfo",
     "OperationHooks",
     "Range",
+    "RetryPolicy",
     "Storage",
     "Suffix",
     "Version",

@@ -93,6 +93,7 @@ def _structure_class(config: type[C], options: Any) -> C:
         return options
     if not isinstance(options, Mapping):
         raise _Misfit(f"expected a mapping of the options {_listed(option_names(config))}")
+    options = _renamed(config, options)
     allowed = {each.name: each for each in _fields(config)}
     for name in options:
         if name not in allowed:
@@ -113,6 +114,17 @@ def _structure_class(config: type[C], options: Any) -> C:
         raise
     except (TypeError, ValueError) as error:
         raise _refused(config, error) from None
+
+
+def _renamed(config: type[Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options under their names of today: a field's ``metadata={"formerly": (name, ...)}`` has older ones."""
+    for each in _fields(config):
+        for old in each.metadata.get("formerly", ()):
+            if old in options:
+                if each.name in options:
+                    raise _Misfit(f"the option {old!r} is called {each.name!r} now; give one of them")
+                options = {each.name if name == old else name: value for name, value in options.items()}
+    return options
 
 
 def _resolve_types(config: type[Any]) -> None:

@@ -294,6 +294,43 @@ def test_redaction_leaves_no_secret(before: str, secret: str, after: str) -> Non
     assert marked not in shown
 
 
+@frozen
+class Renamed:
+    """Options that had other names once."""
+
+    attempts: int = field(default=3, metadata={"formerly": ("tries", "max_tries")})
+    deadline: float = 60.0
+
+
+@pytest.mark.parametrize("name", ["attempts", "tries", "max_tries"])
+def test_former_names_of_options(name: str) -> None:
+    """An option is known by the names that it had, too."""
+    given = {name: "7", "deadline": "5"}
+    assert structure_config(Renamed, given, backend="test") == Renamed(7, 5.0)
+
+
+def test_a_former_name_beside_the_one_of_today() -> None:
+    """Both together are a mistake, which is named."""
+    with pytest.raises(StorageConfigError, match="'tries' is called 'attempts' now; give one of them"):
+        structure_config(Renamed, {"tries": 1, "attempts": 2}, backend="test")
+
+
+@pytest.mark.parametrize(
+    ("url", "attempts", "deadline"),
+    [
+        ("s3://bucket?max_attempts=7&operation_timeout=5", 7, 5.0),
+        ("gs://bucket?max_tries=7&deadline=5", 7, 5.0),
+        ("az://container?account=a&anonymous=true&max_tries=7&retry_deadline=5", 7, 5.0),
+    ],
+)
+def test_repetition_has_one_vocabulary(url: str, attempts: int, deadline: float) -> None:
+    """How often and how long requests are repeated is said alike for all services; former names go on."""
+    config = open_storage(url).config
+    assert (config.max_attempts, config.deadline) == (attempts, deadline)
+    config = open_storage("https://host/a", attempts=attempts, deadline=deadline).config
+    assert (config.max_attempts, config.deadline) == (attempts, deadline)
+
+
 # --- URLs --------------------------------------------------------------------
 
 

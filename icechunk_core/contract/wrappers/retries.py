@@ -8,10 +8,11 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import frozen
 
 from icechunk_core.clock import Clock, SystemClock
 from icechunk_core.contract.io_stats import note_retry
+from icechunk_core.contract.retrying import RetryPolicy
 from icechunk_core.contract.storage import Storage
 from icechunk_core.contract.types import Always
 from icechunk_core.contract.wrappers._around import around_each
@@ -25,36 +26,6 @@ _log = logging.getLogger("icechunk_core.storage.retries")
 
 _REPEATABLE = frozenset({"get_range", "head", "delete", "copy", "sync"})
 """What has the same effect twice as once. A put has, if it is unconditional."""
-
-
-@frozen
-class RetryPolicy:
-    """How often and how long to repeat.
-
-    Attributes
-    ----------
-    attempts
-        Calls at most, the first among them.
-    first_wait, longest_wait
-        Seconds: the ceiling of the first wait, which doubles up to the longest. A wait is a
-        random part of its ceiling (full jitter), so that clients do not come back together.
-    deadline
-        Seconds from the first call after which none is begun any more.
-    """
-
-    attempts: int = field(default=5, validator=validators.ge(1))
-    first_wait: float = field(default=0.1, validator=validators.ge(0))
-    longest_wait: float = field(default=5.0, validator=validators.ge(0))
-    deadline: float = field(default=60.0, validator=validators.gt(0))
-
-    def wait(self, failures: int, uniform: float) -> float:
-        """Seconds to wait after so many failures, given a number in [0, 1).
-
-        >>> RetryPolicy(first_wait=0.1).wait(3, 0.5)
-        0.2
-        """
-        ceiling: float = min(self.longest_wait, self.first_wait * 2.0 ** min(failures - 1, 30))
-        return uniform * ceiling
 
 
 def with_retries(
@@ -135,9 +106,9 @@ class _Retries:
     ids: IdSource
 
     async def wait_or_raise(self, error: StorageError, failures: int, started: float) -> None:
-        wait = self.policy.wait(failures, self.ids.uniform())
         elapsed = self.clock.monotonic() - started
-        if failures >= self.policy.attempts or elapsed + wait > self.policy.deadline:
+        wait = self.policy.next_wait(failures, elapsed, self.ids.uniform())
+        if wait is None:
             raise error
         _log.info("repeating after failure %d (%s), in %.3f s", failures, error.kind, wait)
         await pause(wait, self.clock, may_suspend=self.may_suspend)

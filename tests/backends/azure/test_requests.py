@@ -92,7 +92,7 @@ async def test_who_asks_to_slow_down_is_reachable(service: ScriptedService, lean
 
 async def test_tries_are_limited(service: ScriptedService, lean: bool) -> None:
     """A service that stays busy is given up after the configured number of tries."""
-    storage = service.storage(lean=lean, max_tries=3)
+    storage = service.storage(lean=lean, max_attempts=3)
     service.answers(BUSY)
     assert type(await _raised(storage.head("a"))) in (RateLimited, Unavailable)
     assert len(service.asked) == 3
@@ -101,7 +101,7 @@ async def test_tries_are_limited(service: ScriptedService, lean: bool) -> None:
 
 async def test_retry_after_beyond_the_deadline(service: ScriptedService) -> None:
     """Told to wait longer than the deadline, the storage says so at once."""
-    storage = service.storage(retry_deadline=5)
+    storage = service.storage(deadline=5)
     service.answers(Answer(503, "ServerBusy", headers={"Retry-After": "60"}))
     assert type(await _raised(storage.head("a"))) is RateLimited
     assert len(service.asked) == 1
@@ -292,7 +292,7 @@ async def test_sas_tokens(service: ScriptedService, lean: bool, caplog: pytest.L
     """A SAS token goes into the query and nowhere else: not into errors, their causes, or logs."""
     caplog.set_level(logging.DEBUG)
     token = "?sv=2023-11-03&se=2026-12-31T00%3A00Z&sig=c2VjcmV0%2Fsignature%3D"
-    storage = service.storage(lean=lean, sas_token=token, max_tries=2)
+    storage = service.storage(lean=lean, sas_token=token, max_attempts=2)
     service.answers(Answer(403, "AuthenticationFailed"))
     error = await _raised(storage.get_range("a"))
     assert service.asked[0].query["sig"] == "c2VjcmV0/signature="

@@ -45,7 +45,7 @@ async def open_gcs(server: ScriptedServer, lean: bool) -> AsyncIterator[Callable
     async with AsyncExitStack() as stack:
 
         def open_one(**options: Any) -> Storage:
-            given = {"endpoint_url": server.endpoint, "lean": lean, "max_tries": 3, **options}
+            given = {"endpoint_url": server.endpoint, "lean": lean, "max_attempts": 3, **options}
             storage = storage_from_url("gs://bucket", **given)
             stack.push_async_callback(storage.close)
             return storage

@@ -159,7 +159,7 @@ async def test_an_unreachable_server_is_reported_as_that(lean: bool) -> None:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
         for endpoint in (address, "https://no-such-host.invalid"):
             storage = storage_from_url(
-                "gs://bucket", endpoint_url=endpoint, anonymous=True, lean=lean, max_tries=2
+                "gs://bucket", endpoint_url=endpoint, anonymous=True, lean=lean, max_attempts=2
             )
             with pytest.raises(Unavailable, match=r"cannot connect to .*network"):
                 await storage.put("k", b"x", IF_ABSENT)
@@ -235,6 +235,6 @@ async def test_a_server_that_says_nothing_is_given_up(open_gcs: Open, server: Sc
     server.script = silent
     try:
         with pytest.raises(Timeout, match="'read_timeout'"):
-            await open_gcs(read_timeout=0.2, max_tries=1).get_range("k")
+            await open_gcs(read_timeout=0.2, max_attempts=1).get_range("k")
     finally:
         waiting.set()

@@ -93,7 +93,7 @@ async def test_waits_grow_and_end(web: WebServer) -> None:
     """Waits double up to a bound, and the attempts are counted."""
     web.script = lambda request: Answer(503)
     waits = Waits()
-    async with opened(web.url, waits=waits, attempts=8) as storage:
+    async with opened(web.url, waits=waits, max_attempts=8) as storage:
         with pytest.raises(Unavailable):
             await storage.head("a")
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
@@ -138,7 +138,7 @@ async def test_unknown_host() -> None:
 
 async def test_wrong_protocol(web: WebServer) -> None:
     """https at a port that speaks http names TLS as the reason."""
-    async with opened(web.url.replace("http:", "https:"), attempts=1) as storage:
+    async with opened(web.url.replace("http:", "https:"), max_attempts=1) as storage:
         with pytest.raises(Unavailable, match="TLS"):
             await storage.head("a")
 
@@ -148,7 +148,7 @@ async def test_silence_has_an_end(limit: str) -> None:
     """A server that accepts and says nothing is a `Timeout`, by each of the limits."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        async with opened(url, attempts=1, **{limit: 0.05}) as storage:
+        async with opened(url, max_attempts=1, **{limit: 0.05}) as storage:
             with pytest.raises(Timeout, match="in time"):
                 await storage.get_range("a")
 
@@ -157,6 +157,6 @@ async def test_silence_has_an_end(limit: str) -> None:
 async def test_circles_end(web: WebServer, make: Callable[[], Answer]) -> None:
     """Redirects in a circle are an error that names them."""
     web.script = lambda request: make()
-    async with opened(web.url, attempts=1) as storage:
+    async with opened(web.url, max_attempts=1) as storage:
         with pytest.raises(Unavailable, match="redirects"):
             await storage.head("a")

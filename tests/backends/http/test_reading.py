@@ -174,7 +174,7 @@ async def test_head_of_servers_without_it(web: WebServer, ranges: bool, size: in
 
 async def test_an_answer_that_cannot_be_placed_is_refused(web: WebServer) -> None:
     """A part that does not say where it lies, or lies elsewhere, is never passed on as data."""
-    async with opened(web.url, attempts=1) as storage:
+    async with opened(web.url, max_attempts=1) as storage:
         for headers in ({}, {"Content-Range": "bytes 0-4/10"}, {"Content-Range": "bytes 9-2/10"}):
             web.script = lambda request, headers=headers: Answer(206, headers, b"12345")  # type: ignore[misc]
             with pytest.raises(Unavailable):

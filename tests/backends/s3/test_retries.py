@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from icechunk_core.contract import ALWAYS, IF_ABSENT, Condition, IfVersion, Version
+from icechunk_core.contract import ALWAYS, IF_ABSENT, Condition, IfVersion, RetryPolicy, Version
 from icechunk_core.contract.errors import OutcomeUnknown, StorageError, Timeout, Unavailable, VersionMismatch
 from icechunk_s3._client import combined_etag
 from icechunk_s3._errors import Failure, Where
-from icechunk_s3._retry import Retries, RetryPolicy
+from icechunk_s3._retry import Retries
 from tests.backends.s3.scripted import WRITTEN, Answer, error, found, reopened, scripted
 
 LEAN = pytest.mark.parametrize("lean", [True, False], ids=["lean", "sdk"])
@@ -86,7 +86,7 @@ async def test_silence_is_a_timeout(lean: bool) -> None:
     port = silence.sockets[0].getsockname()[1]
     async with scripted() as server:
         patient = server.storage(lean=lean, endpoint_url=f"http://127.0.0.1:{port}")
-        storage = reopened(patient, network_stream_timeout_seconds=0.2, operation_timeout=0.2)
+        storage = reopened(patient, network_stream_timeout_seconds=0.2, deadline=0.2)
         with pytest.raises(Timeout, match="did not answer in time"):
             await storage.get_range("key")
         await storage.close()
@@ -182,13 +182,17 @@ async def _no() -> bool:
 @pytest.mark.parametrize(
     ("failure", "policy", "expected"),
     [
-        (Failure(Unavailable(), retry=True), RetryPolicy(7, 100, None), [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]),
-        (Failure(Unavailable(), retry=True), RetryPolicy(99, 3, None), [0.2, 0.4, 0.8, 1.6]),
-        (Failure(Unavailable(), retry=True, retry_after=2.5), RetryPolicy(3, 100, None), [2.5, 2.5]),
-        (Failure(Unavailable(), retry=True, retry_after=900), RetryPolicy(3, 100, None), []),
-        (Failure(Unavailable(), retry=True, at_once=True), RetryPolicy(3, 100, None), [0.0, 0.4]),
-        (Failure(Unavailable(), retry=True, unreachable=True), RetryPolicy(9, 100, None), [0.2, 0.4]),
-        (Failure(StorageError()), RetryPolicy(9, 100, None), []),
+        (
+            Failure(Unavailable(), retry=True),
+            RetryPolicy(8, deadline=100),
+            [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0],
+        ),
+        (Failure(Unavailable(), retry=True), RetryPolicy(99, deadline=3), [0.1, 0.2, 0.4, 0.8]),
+        (Failure(Unavailable(), retry=True, retry_after=2.5), RetryPolicy(3, deadline=100), [2.6, 2.7]),
+        (Failure(Unavailable(), retry=True, retry_after=900), RetryPolicy(3, deadline=100), []),
+        (Failure(Unavailable(), retry=True, at_once=True), RetryPolicy(3, deadline=100), [0.0, 0.2]),
+        (Failure(Unavailable(), retry=True, unreachable=True), RetryPolicy(9, deadline=100), [0.1, 0.2]),
+        (Failure(StorageError()), RetryPolicy(9, deadline=100), []),
     ],
     ids=["grows", "deadline", "retry-after", "too-long-after", "at-once", "unreachable", "final"],
 )
