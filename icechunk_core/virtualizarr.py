@@ -158,12 +158,13 @@ def to_icechunk(
         raise InvalidInputError(f"to_icechunk writes a Dataset or DataTree, not a {type(vds).__name__}")
     if append_dim is not None and not any(append_dim in dataset.dims for dataset in datasets.values()):
         raise InvalidInputError(f"there is no dimension {append_dim!r} to append along")
-    opened = {
-        path: open_group(store, path, opening) for path in _checked(store, datasets, validate_containers)
-    }
+    arrays = {path: _virtual_arrays(dataset) for path, dataset in datasets.items()}
+    if validate_containers and isinstance(store, IcechunkStore):
+        check_containers(store, (array for found in arrays.values() for array in found.values()))
+    opened = {path: open_group(store, path, opening) for path in datasets}
     checksum = checksum_of(last_updated_at)
     for path, dataset in datasets.items():
-        _write(opened[path], store, dataset, append_dim, region, checksum)
+        _write(opened[path], store, dataset, arrays[path], append_dim, region, checksum)
 
 
 def _join(group: str | None, path: str) -> str:
@@ -180,27 +181,31 @@ def _group_mode(mode: str | None, *, adding: bool) -> GroupMode:
     return "r+"
 
 
-def _checked(store: Any, datasets: Mapping[str, Dataset], validate_containers: bool) -> Mapping[str, Dataset]:
-    if validate_containers and isinstance(store, IcechunkStore):
-        found = (
-            virtual_array(variable)
-            for dataset in datasets.values()
-            for variable in dataset.variables.values()
-            if _is_virtual(variable)
-        )
-        check_containers(store, found)
-    return datasets
+def _virtual_arrays(dataset: Dataset) -> dict[str, VirtualArray]:
+    from virtualizarr.manifests import ManifestArray
+
+    return {
+        str(name): virtual_array(variable)
+        for name, variable in dataset.variables.items()
+        if isinstance(variable._data, ManifestArray)
+    }
 
 
 def _write(
-    group: zarr.Group, store: IcechunkStore, dataset: Dataset, append_dim: Any, region: Any, checksum: Any
+    group: zarr.Group,
+    store: IcechunkStore,
+    dataset: Dataset,
+    arrays: Mapping[str, VirtualArray],
+    append_dim: Any,
+    region: Any,
+    checksum: Any,
 ) -> None:
     encode: Any = _encode_attribute()
     if region is not None:
         dataset, region = _region_of(group, dataset, region)
-    virtual = {str(name): each for name, each in dataset.variables.items() if _is_virtual(each)}
-    plans = [_plan(group, name, variable, append_dim, region) for name, variable in virtual.items()]
-    loaded = dataset.drop_vars(list(virtual)).reset_coords()
+    virtual = [str(name) for name in dataset.variables if name in arrays]
+    plans = [_plan(group, name, arrays[name], append_dim, region) for name in virtual]
+    loaded = dataset.drop_vars(virtual).reset_coords()
     if loaded.variables:
         _write_loaded(group, store, loaded, append_dim, region)
     for plan in plans:
@@ -219,8 +224,7 @@ def _write_loaded(
         options = {"region": region}
     elif append_dim is not None and append_dim in loaded.dims:
         options = {"append_dim": append_dim}
-        for variable in loaded.variables.values():
-            variable.encoding = {}  # the arrays that are there have theirs
+        loaded = loaded.drop_encoding()  # the arrays that are there have theirs
     loaded.drop_attrs(deep=False).to_zarr(
         store, group=group.path or None, zarr_format=3, consolidated=False, **options
     )
@@ -235,21 +239,14 @@ def _region_of(group: zarr.Group, dataset: Dataset, region: Any) -> tuple[Datase
     return dataset, dict(target._write_region or {})
 
 
-def _plan(group: zarr.Group, name: str, variable: Any, append_dim: Any, region: Any) -> ArrayPlan:
-    array = virtual_array(variable)
-    dims = list(variable.dims)
+def _plan(group: zarr.Group, name: str, array: VirtualArray, append_dim: Any, region: Any) -> ArrayPlan:
+    dims = list(array.metadata.dimension_names or ())
     if append_dim is not None and append_dim in dims:
         return plan_append(group, name, array, dims.index(append_dim))
     if region is not None:
         starts = {axis: region[dim].start or 0 for axis, dim in enumerate(dims) if dim in region}
         return plan_region(group, name, array, starts)
     return plan_new(group, name, array)
-
-
-def _is_virtual(variable: Any) -> bool:
-    from virtualizarr.manifests import ManifestArray
-
-    return isinstance(variable._data, ManifestArray)
 
 
 def virtual_array(variable: Any) -> VirtualArray:

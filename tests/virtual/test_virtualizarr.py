@@ -208,6 +208,18 @@ def test_loaded_variables_are_data(local: Place) -> None:
         assert_equals_files(found, months=1)
 
 
+def test_the_dataset_is_left_as_it_is(local: Place) -> None:
+    """Writing and appending change nothing of what is passed: encodings, attributes, variables."""
+    repo = local.create("memory:")
+    vds = local.open_virtually(0, loadable_variables=["time_counter", "nav_lat"])
+    before = {name: (dict(each.attrs), dict(each.encoding)) for name, each in vds.variables.items()}
+    attributes = dict(vds.attrs)
+    write(repo, vds)
+    write(repo, vds, append_dim="time_counter")
+    assert {name: (each.attrs, each.encoding) for name, each in vds.variables.items()} == before
+    assert vds.attrs == attributes
+
+
 def test_a_location_without_container(local: Place, tmp_path: Path) -> None:
     """Nothing is written; the error names the location and shows how to add the container."""
     repo = ic.Repository.create("memory:")
