@@ -18,7 +18,7 @@ import pytest
 from icechunk_conformance.budget import SMALL, Budget
 from icechunk_conformance.registry import all_checks
 from icechunk_conformance.report import Status
-from icechunk_conformance.runner import run_check
+from icechunk_conformance.runner import search
 from icechunk_conformance.target import Location
 
 __all__ = ["StorageConformance"]
@@ -54,7 +54,7 @@ class StorageConformance:
     @pytest.mark.parametrize("check_id", sorted(_CHECKS))
     def test_conformance(self, check_id: str, location: Any) -> None:
         """The storage keeps the check's promise, or its capabilities do not call for it."""
-        result = asyncio.run(run_check(_CHECKS[check_id], location))
+        result = asyncio.run(search(_CHECKS[check_id], location))
         if result.status is Status.NOT_CALLED_FOR:
             pytest.skip(result.message)
         if result.status is Status.FAILED:

@@ -13,7 +13,7 @@ from icechunk_core.contract import AtomicityScope, Capabilities
 if TYPE_CHECKING:
     from icechunk_conformance.target import Target
 
-__all__ = ["GROUPS", "REQUIREMENTS", "Check", "all_checks", "check", "select"]
+__all__ = ["BY_CHANCE", "GROUPS", "REQUIREMENTS", "Check", "all_checks", "check", "select"]
 
 CheckFunction: TypeAlias = "Callable[[Target], Coroutine[Any, Any, None]]"
 
@@ -32,6 +32,9 @@ GROUPS = {
     "L": "Random programs and request budgets",
     "M": "The engine on the storage",
 }
+
+BY_CHANCE = frozenset({"F13", "F14", "F15", "F16", "G12", "H14", "L01", "M03", "M04", "M05"})
+"""Checks that search at random: they may come upon any mistake, or miss one in a single try."""
 
 REQUIREMENTS: dict[str, Callable[[Capabilities], bool]] = {
     "create": lambda it: it.create,

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
+import attrs
+
 from icechunk_conformance.expect import Failure, NotApplicable
-from icechunk_conformance.registry import Check, all_checks, select
+from icechunk_conformance.registry import BY_CHANCE, Check, all_checks, select
 from icechunk_conformance.report import Report, Result, Status
 from icechunk_conformance.target import Location
 from icechunk_core.clock import SystemClock
@@ -21,7 +23,9 @@ from icechunk_core.errors import (
     Unavailable,
 )
 
-__all__ = ["find_out_why_not", "run_check", "run_suite"]
+__all__ = ["find_out_why_not", "run_check", "run_suite", "search"]
+
+_TRIES, _ENOUGH_S = 5, 1.5
 
 _OUT_OF_REACH = (NotFound, PermissionDenied, StorageFull, Timeout, Unauthenticated, Unavailable)
 
@@ -62,6 +66,20 @@ async def run_check(check: Check, location: Location) -> Result:
     start = clock.monotonic()
     status, message = await _outcome(check, location)
     return Result(check, status, location.masked(message), clock.monotonic() - start)
+
+
+async def search(check: Check, location: Location) -> Result:
+    """Run one check; one that searches at random again while that is quick, until it finds something.
+
+    A storage in this machine does thousands of operations in the time of one request to a server, and so
+    has to be asked more often to show what goes wrong seldom.
+    """
+    result = await run_check(check, location)
+    tries, spent = 1, result.seconds
+    while check.id in BY_CHANCE and result.status is Status.PASSED and tries < _TRIES and spent < _ENOUGH_S:
+        result = await run_check(check, location)
+        tries, spent = tries + 1, spent + result.seconds
+    return attrs.evolve(result, seconds=spent)
 
 
 async def _outcome(check: Check, location: Location) -> tuple[Status, str]:
@@ -111,7 +129,7 @@ def run_suite(
         results: list[Result] = []
         try:
             for check in checks:
-                result = await run_check(check, location)
+                result = await search(check, location)
                 results.append(result)
                 if progress is not None:
                     progress(result)

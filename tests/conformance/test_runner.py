@@ -11,8 +11,10 @@ from attrs import evolve
 from icechunk_conformance import Location, Status, all_checks, run_check, run_suite
 from icechunk_conformance.broken import gallery
 from icechunk_conformance.broken.gallery import SECRET
+from icechunk_conformance.expect import Failure
 from icechunk_conformance.reference import ReferenceStorage
 from icechunk_conformance.registry import REQUIREMENTS, Check, check, select
+from icechunk_conformance.runner import search
 from icechunk_conformance.target import Target
 from icechunk_conformance.workers import WorkerPool
 from icechunk_core.contract import DeleteResult, hookimpl
@@ -141,3 +143,19 @@ def test_registration_refuses_what_is_ambiguous() -> None:
         check("A98", "x", requires=("teleport",))
     with pytest.raises(ValueError, match="docstring"):
         check("A98", "x")(undocumented)
+
+
+@pytest.mark.parametrize(("id", "expected"), [("F13", Status.FAILED), ("F05", Status.PASSED)])
+async def test_what_searches_at_random_is_searched_again(id: str, expected: Status) -> None:
+    """A check by chance that finds nothing at once is run again while that is quick, and its failure counts;
+    any other runs once."""
+    calls = []
+
+    async def third_time(target: Target) -> None:
+        calls.append(target)
+        if len(calls) == 3:
+            raise Failure("found")
+
+    result = await search(Check(id, "title", "promise", (), "", third_time), Location.from_url("memory:"))
+    assert result.status is expected
+    assert len(calls) == (3 if expected is Status.FAILED else 1)

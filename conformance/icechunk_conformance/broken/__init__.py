@@ -7,6 +7,7 @@ reference storage with a mistake that real storages and clients have made.
 from importlib import import_module
 
 from icechunk_conformance.broken.gallery import GALLERY, Broken, broken
+from icechunk_conformance.registry import BY_CHANCE
 
 __all__ = ["BY_CHANCE", "GALLERY", "UNCAUGHT", "Broken", "broken", "gallery"]
 
@@ -23,9 +24,6 @@ MODULES = (
     "transport",
     "durability",
 )
-
-BY_CHANCE = frozenset({"F13", "F14", "F15", "F16", "G12", "H14", "L01", "M03", "M04", "M05"})
-"""Checks that search at random: they may come upon any mistake. An entry names them only where they must."""
 
 UNCAUGHT: dict[str, str] = {}
 """Checks that no entry of the gallery shows to catch anything, and why."""
