@@ -31,6 +31,7 @@ MODULES = (
     "dask",
     "distributed",
     "errors",
+    "kerchunk",
     "logs",
     "ops",
     "plugins",
@@ -39,6 +40,7 @@ MODULES = (
     "testing",
     "types",
     "virtual",
+    "virtualizarr",
     "xarray",
 )
 """The modules whose names are public, besides those of the package itself."""
