@@ -303,7 +303,11 @@ def _check_unchanged(ref: VirtualRef, about: ObjectInfo) -> None:
     elif ref.last_modified is not None:
         newest = (ref.last_modified + 1) * 1_000_000
         if us_from_datetime(about.last_modified) >= newest:
-            raise _modified(ref, "it is newer than the recorded time")
+            raise _modified(
+                ref,
+                "it is newer than the recorded time (a server that does not tell the time of modification "
+                "counts as newer: for such a one record no time)",
+            )
 
 
 def _bare(etag: str) -> str:

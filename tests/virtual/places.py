@@ -95,13 +95,14 @@ def in_directory(folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def on_web_server(folder: Path) -> Iterator[Place]:
-    """The files on a web server that knows byte ranges."""
+def on_web_server(folder: Path, *, last_modified: bool = True) -> Iterator[Place]:
+    """The files on a web server that knows byte ranges, and when files were modified or not."""
     from obstore.store import HTTPStore
 
     folder.mkdir(parents=True, exist_ok=True)
     names = [Path(shutil.copy(path, folder)).name for path in nemo_files()]
     with web_server(folder) as web:
+        web.last_modified = last_modified
         yield Place(
             web.url + "/",
             [f"{web.url}/{name}" for name in names],

@@ -267,6 +267,22 @@ def test_files_that_change(local: Place) -> None:
         found.tos.load()
 
 
+def test_servers_without_times(tmp_path: Path) -> None:
+    """Where nothing tells when a file was modified, the error says so, and `False` records no time."""
+    with on_web_server(tmp_path / "files", last_modified=False) as place:
+        repo = place.create("memory:")
+        told = datetime(2020, 1, 1, tzinfo=UTC)
+        write(repo, place.open_virtually(0), last_updated_at=told)
+        with (
+            open_dataset(repo, decode_times=False) as found,
+            pytest.raises(ic.StorageError, match="does not tell the time of modification"),
+        ):
+            found.tos.load()
+        write(repo, place.open_virtually(0), mode="w", last_updated_at=False)
+        with open_dataset(repo, decode_times=False) as found:
+            assert_equals_files(found, months=1)
+
+
 def _with_units(vds: Any) -> Any:
     vds["time_centered"].attrs["units"] = "seconds since 2000-01-01"
     return vds
