@@ -109,7 +109,8 @@ def _parse(words: list[str]) -> None:
             return
         assert names[0] in level.commands, f"icechunk-core has no command {names[0]}"
         level, words = level.commands[names[0]], words[words.index(names[0]) + 1 :]
-    level.make_context(level.name, list(words), parent=context)
+    if words:  # else it is only mentioned
+        level.make_context(level.name, list(words), parent=context)
 
 
 def _check_extras(text: str) -> None:

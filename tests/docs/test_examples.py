@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs import commands
 from tests.docs.examples import EXECUTED, examples_of, run_page
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,16 @@ def test_no_block_is_left_out(page: Path) -> None:
         "a block that the runner misses"
     )
     assert {language for _, _, language in opening} <= {*EXECUTED, *SHOWN}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_the_text_exist(page: Path) -> None:
+    """Commands that the text names, with their options, are ones that there are."""
+    pytest.importorskip("typer")
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for found in re.findall(r"`((?:icechunk-core|pip|make|python -m) [^`…]+)`", text):
+        for command in commands.commands_of(found):
+            commands.check(command)
 
 
 def test_the_readme_example_is_short() -> None:
