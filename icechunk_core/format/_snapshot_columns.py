@@ -180,9 +180,9 @@ class SnapshotColumns:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def rows(self) -> Sequence[int]:
+    def rows(self) -> npt.NDArray[np.int64]:
         """All rows, in id order."""
-        return range(len(self.ids)) if self.order is None else self.order.tolist()
+        return np.arange(len(self.ids)) if self.order is None else self.order
 
     def row(self, snapshot_id: bytes) -> int:
         """The row of a snapshot, -1 if it is not there."""
@@ -228,17 +228,16 @@ class SnapshotColumns:
             map(SnapshotInfo, *self._outlined(chosen, tables), _metadata_of(tables), _pruned_logs_of(tables))
         )
 
-    def outlines(self, rows: Sequence[int]) -> SnapshotOutlines:
+    def outlines(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> SnapshotOutlines:
         """As `infos`, without the metadata, whose decoding takes longest."""
         chosen = np.asarray(rows, dtype=np.int64)
         return SnapshotOutlines(
             *self._outlined(chosen, TableVector(self.data, self.positions[chosen], self.name))
         )
 
-    def metadata(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def metadata(self, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         """The metadata of some rows, decoded together; `Corrupt` if one is damaged."""
-        chosen = np.asarray(rows, dtype=np.int64)
-        return _metadata_of(TableVector(self.data, self.positions[chosen], self.name))
+        return _metadata_of(TableVector(self.data, self.positions[rows], self.name))
 
     def _outlined(
         self, chosen: npt.NDArray[np.int64], tables: TableVector

@@ -131,20 +131,15 @@ def _read_nodes(root: FlatTable, spec_version: int) -> NodeTable:
         b"\n".join(paths).decode()
     except UnicodeDecodeError:
         buffer.fail("a node path is not UTF-8")
-    rows = list(range(len(paths)))
+    at = positions.tolist()
+    node_ids = [ids[start : start + 8] for start in range(0, len(ids), 8)]
     if not all(map(bytes.__lt__, paths, paths[1:])):
         # Old writers of spec 1 sorted the paths segment by segment.
-        rows = sorted(rows, key=paths.__getitem__)
-        paths = [paths[row] for row in rows]
+        rows = sorted(range(len(paths)), key=paths.__getitem__)
+        paths, node_ids, at = ([column[row] for row in rows] for column in (paths, node_ids, at))
         if not all(map(bytes.__lt__, paths, paths[1:])):
             buffer.fail("two nodes with one path")
-    at = positions.tolist()
-    return NodeTable(
-        paths,
-        [ids[8 * row : 8 * row + 8] for row in rows],
-        [None] * len(rows),
-        (NodeBuffer(buffer, spec_version), [at[row] for row in rows]),
-    )
+    return NodeTable(paths, node_ids, [None] * len(at), (NodeBuffer(buffer, spec_version), at))
 
 
 def _read_node(table: FlatTable) -> NodeSnapshot:
