@@ -111,3 +111,15 @@ def test_every_extra_is_explained() -> None:
     ]
     named = [name for cell in table for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(named) == sorted(set(project["optional-dependencies"]) - {"demo", "dev", "docs", "test"})
+
+
+def test_levels_are_told_as_they_were_found() -> None:
+    """The page about what storages promise gives each server the level that its report gives it."""
+    table = (ROOT / "docs" / "reference" / "backends.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "consistency.md").read_text(encoding="utf-8")
+    bullets = dict(re.findall(r"^\* \*\*([\w-]+)\*\*(.*?)(?=\n\* |\n\n)", page, re.MULTILINE | re.DOTALL))
+    plain = {"memory": "memory", "filesystem": "local directory", "http": "web servers"}
+    rows = re.findall(r"^\| (\w+) \| ([^|]+) \| \*\*([\w-]+)\*\* \|", table, re.MULTILINE)
+    assert rows
+    for backend, server, level in rows:
+        assert plain.get(backend, server.split()[0]) in bullets[level], f"{server} is at the level {level}"
