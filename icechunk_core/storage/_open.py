@@ -11,6 +11,7 @@ from icechunk_core.errors import StorageConfigError
 from icechunk_core.plugins import known_schemes, open_storage
 from icechunk_core.plugins.firstparty import FIRST_PARTY_EXTRAS
 from icechunk_core.plugins.layers import layer_names
+from icechunk_core.plugins.registry import has_wrapper
 from icechunk_core.plugins.urls import is_url, scheme_of
 
 __all__ = [
@@ -74,6 +75,7 @@ def as_storage(storage: StorageLike | object, **options: Any) -> Storage:
     if isinstance(storage, os.PathLike):
         return local_filesystem_storage(storage, **options)
     if isinstance(storage, str) and not _names_scheme(storage):
+        _refuse_wrapped_path(storage)
         return local_filesystem_storage(storage, **options)
     if not isinstance(storage, str | Mapping | Storage) and not _has_hooks(storage):
         raise StorageConfigError(
@@ -95,6 +97,16 @@ def _names_scheme(text: str) -> bool:
         return scheme is not None
     _, inner = layer_names(scheme)
     return inner in FIRST_PARTY_EXTRAS or inner in known_schemes()
+
+
+def _refuse_wrapped_path(text: str) -> None:
+    """A wrapper in front of a path would be a part of it: what was to be encrypted, say, would not be."""
+    name, plus, _ = text.partition("+")
+    if plus and has_wrapper(name.lower()):
+        raise StorageConfigError(
+            f"the wrapper {name!r} goes in front of a URL, not of a path; write {name}+file:///absolute/path "
+            f"(or ./{text.partition('?')[0]} for a directory of that name)"
+        )
 
 
 def in_memory_storage() -> Storage:

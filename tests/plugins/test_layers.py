@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -91,6 +92,18 @@ def test_short_urls_are_no_paths(marked: None) -> None:
     assert written_key(as_storage("marked+memory:short-url")) == "x-mark"
 
 
+def test_a_wrapper_in_front_of_a_path_is_refused(
+    marked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a directory of a strange name would be made, without the wrapper; a path that says so is one."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("marked+./here", "marked+/tmp/here", "marked+here?marked.mark=x"):
+        with pytest.raises(StorageConfigError, match=r"write marked\+file:///absolute/path"):
+            as_storage(path)
+    assert "marked+here" in repr(as_storage("./marked+here"))
+    assert "other+here" in repr(as_storage("other+here"))
+
+
 def test_a_wrapped_storage_pickles_with_its_layers(installed: Install) -> None:
     """It comes back wrapped, with the same options."""
     installed("layered")
@@ -101,7 +114,8 @@ def test_a_wrapped_storage_pickles_with_its_layers(installed: Install) -> None:
 def test_unpickling_without_the_plugin_is_refused() -> None:
     """A storage that was wrapped does not come back as one that is not."""
     register_wrapper_spec(MARKED)
-    pickled = pickle.dumps(open_storage("marked+memory:"))
+    storage = open_storage("marked+memory:")
+    pickled = pickle.dumps(storage)
     unregister_wrapper_spec("marked")
     with pytest.raises(PluginError, match="no storage wrapper 'marked' is installed here"):
         pickle.loads(pickled)

@@ -251,7 +251,8 @@ def test_a_pickled_storage_is_wrapped_again() -> None:
 def test_unpickling_without_the_wrapper_is_refused() -> None:
     """A storage that was, say, encrypted does not come back as one that is not."""
     register_wrapper(marking("-mark"), name="mark")
-    pickled = pickle.dumps(open_storage("memory:"))
+    storage = open_storage("memory:")
+    pickled = pickle.dumps(storage)
     unregister_wrapper("mark")
     with pytest.raises(PluginError, match="opened with the wrapper 'mark'"):
         pickle.loads(pickled)
