@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from operator import lt, mul
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -138,9 +139,9 @@ class _Table:
             coords = tuple(map(int, rest.split(self.separator)))
         except ValueError:
             coords = ()
-        if len(coords) != len(self.grid) or any(
-            not 0 <= at < size for at, size in zip(coords, self.grid, strict=True)
-        ):
+        # There may be millions: the checks are made without a step in Python for each dimension.
+        inside = len(coords) == len(self.grid) and all(map(lt, coords, self.grid)) and min(coords) >= 0
+        if not inside:
             raise _malformed(f"{key!r} is no chunk of an array with a grid of {self.grid} chunks")
         return coords
 
@@ -150,7 +151,7 @@ class _Table:
         if isinstance(ref, list | tuple):
             if len(ref) not in (1, 3) or not isinstance(ref[0], str):
                 raise _malformed(f"the reference {key!r} is neither [url] nor [url, offset, length]")
-            self.numbers.append(sum(at * by for at, by in zip(coords, self.strides, strict=True)))
+            self.numbers.append(sum(map(mul, coords, self.strides)))
             self.paths.append(ref[0])
             self.offsets.append(int(ref[1]) if len(ref) == 3 else 0)
             self.lengths.append(int(ref[2]) if len(ref) == 3 else 0)

@@ -33,6 +33,7 @@ __all__ = ["ParquetReferences", "Reference", "TextReferences", "as_bytes", "as_d
 Reference: TypeAlias = "str | bytes | Mapping[str, Any] | Sequence[Any]"
 """Bytes (as text, or ``base64:``), a JSON document, ``[url]``, or ``[url, offset, length]``."""
 
+_METADATA = (".zarray", ".zattrs", ".zgroup", "zarr.json")
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -161,7 +162,7 @@ def _malformed(why: str) -> InvalidInputError:
 
 
 def _is_metadata(key: str) -> bool:
-    return key.rpartition("/")[2] in (".zarray", ".zattrs", ".zgroup", "zarr.json")
+    return key.endswith(_METADATA) and key.rpartition("/")[2] in _METADATA
 
 
 def _reader(place: str, options: Mapping[str, Any] | None) -> Callable[[str], bytes]:
