@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from attrs import Factory, field, frozen
 
+from icechunk_core.errors import StorageConfigError
 from icechunk_memory._space import Space, find_space, named_space, private_space
 
 __all__ = ["MemoryConfig"]
@@ -16,12 +17,21 @@ def _space_for(config: MemoryConfig) -> Space:
 
 
 @frozen
+class _Elsewhere:
+    """A space of another process, or one that is gone."""
+
+    process: str
+    serial: int
+    error: StorageConfigError = field(eq=False)
+
+
+@frozen
 class MemoryConfig:
     """Which memory storage to open.
 
     It refers to the space that holds the objects. Two configurations are equal when they
-    open the same space. Pickled, it finds the space again in the process that made it and
-    is a `StorageConfigError` in any other.
+    open the same space. Pickled, it finds the space again in the process that made it; opening
+    it in any other is a `StorageConfigError`.
 
     Attributes
     ----------
@@ -34,11 +44,13 @@ class MemoryConfig:
 
     name: str | None = None
     read_only: bool = False
-    _space: Space = field(default=Factory(_space_for, takes_self=True), repr=False)
+    _space: Space | _Elsewhere = field(default=Factory(_space_for, takes_self=True), repr=False)
 
     @property
     def space(self) -> Space:
-        """Where the objects are."""
+        """Where the objects are; `StorageConfigError` if not in this process."""
+        if isinstance(self._space, _Elsewhere):
+            raise self._space.error
         return self._space
 
     def __reduce__(self) -> tuple[Callable[..., MemoryConfig], tuple[str, int, str | None, bool]]:
@@ -46,4 +58,10 @@ class MemoryConfig:
 
 
 def _restore(process: str, serial: int, name: str | None, read_only: bool) -> MemoryConfig:
-    return MemoryConfig(name, read_only, find_space(process, serial))
+    space: Space | _Elsewhere
+    try:
+        space = find_space(process, serial)
+    except StorageConfigError as error:
+        # Told by whoever opens it: an error of unpickling would break the executor that brought it.
+        space = _Elsewhere(process, serial, error)
+    return MemoryConfig(name, read_only, space)

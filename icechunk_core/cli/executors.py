@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -55,7 +55,7 @@ def _cluster(address: str) -> Iterator[Executor]:
             "Dask's scheduler is not installed; pip install 'icechunk-core[dask]'", param_hint="--dask"
         ) from error
     try:
-        client = Client(address, set_as_default=False)
+        client: Any = Client(address, set_as_default=False)  # type: ignore[no-untyped-call,unused-ignore]
     except (OSError, ValueError, TimeoutError) as error:
         raise ExecutorError(f"there is no Dask scheduler at {address!r}: {error}") from error
     with client:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from icechunk_core.contract import Storage
 from icechunk_core.drive import wait_for
@@ -71,20 +71,33 @@ def check_executor(executor: Executor | None) -> None:
     )
 
 
-@frozen(eq=False)
 class LentStorage:
-    """A storage for jobs: however many of them arrive in a process, it is opened there once."""
+    """A storage for jobs: however many of them arrive in a process, it is opened there once.
 
-    storage: Storage
-    _token: bytes = field(factory=lambda: SystemIds().object_id())
+    That happens where it is used: an error there is the job's, while one of unpickling would break
+    the executor.
+    """
 
-    def __reduce__(self) -> tuple[Callable[..., LentStorage], tuple[Any, ...]]:
-        return _lent, (self._token, self.storage.__reduce__())
+    def __init__(self, storage: Storage) -> None:
+        self._token = SystemIds().object_id()
+        self._opening = storage.__reduce__
+        self._storage: Storage | None = storage
 
+    @property
+    def storage(self) -> Storage:
+        """The storage, open."""
+        if self._storage is None:
+            reopen, arguments = self._opening()
+            self._storage = arrived(self._token, lambda: reopen(*arguments))
+        return self._storage
 
-def _lent(token: bytes, opening: tuple[Callable[..., Storage], tuple[Any, ...]]) -> LentStorage:
-    reopen, arguments = opening
-    return arrived(token, lambda: LentStorage(reopen(*arguments), token))
+    def __getstate__(self) -> tuple[bytes, tuple[Callable[[Any], Storage], tuple[Any]]]:
+        return self._token, self._opening()
+
+    def __setstate__(self, saved: tuple[bytes, tuple[Callable[[Any], Storage], tuple[Any]]]) -> None:
+        self._token, opening = saved
+        self._opening = lambda: opening
+        self._storage = None
 
 
 def _call(run: bytes, function: Callable[[A], T], argument: A) -> T:

@@ -13,10 +13,11 @@ from icechunk_core.clock import Clock, SystemClock
 from icechunk_core.contract import Storage
 from icechunk_core.contract.io_stats import IoStats
 from icechunk_core.contract.wrappers import observed
+from icechunk_core.errors import IcechunkError
 from icechunk_core.format.configuration import RepositoryConfig
 from icechunk_core.history import History, RefFilesHistory, RepoObjectHistory
 from icechunk_core.ids import IdSource, SystemIds
-from icechunk_core.session.sharing import arrived
+from icechunk_core.session.sharing import Unreachable, arrived
 from icechunk_core.storage._containers import open_container
 from icechunk_core.transaction.split_rules import split_grids
 
@@ -136,4 +137,8 @@ def _arrived(
         context._token = token
         return context
 
-    return arrived(token, make)
+    try:
+        return arrived(token, make)
+    except IcechunkError as error:
+        unreachable: Any = Unreachable(error)
+        return unreachable  # type: ignore[no-any-return]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from icechunk_core.drive import run
+from icechunk_core.errors import IcechunkError
 from icechunk_core.session.context import RepositoryContext
 from icechunk_core.session.modes import SessionMode
+from icechunk_core.session.sharing import Unreachable
 from icechunk_core.session.state import SessionState
 from icechunk_core.transaction.change_set import ChangeSet
 
@@ -30,9 +32,14 @@ def save_state(state: SessionState) -> dict[str, Any]:
 
 
 def restore_state(saved: dict[str, Any]) -> SessionState:
-    """Inverse of `save_state`; reads the base snapshot."""
+    """Inverse of `save_state`; reads the base snapshot. Where it cannot, using the result raises why."""
     context: RepositoryContext = saved["context"]
-    base = run(context.assets.snapshot(saved["base_id"]), may_suspend=context.storage.may_suspend)
+    try:
+        storage = context.storage
+        base = run(context.assets.snapshot(saved["base_id"]), may_suspend=storage.may_suspend)
+    except IcechunkError as error:
+        unreachable: Any = Unreachable(error)
+        return unreachable  # type: ignore[no-any-return]
     state = SessionState(
         context,
         base,

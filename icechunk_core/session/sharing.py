@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-__all__ = ["arrived"]
+__all__ = ["Unreachable", "arrived"]
 
 T = TypeVar("T")
 
@@ -54,3 +54,31 @@ def arrived(token: bytes, make: Callable[[], T]) -> T:
         if len(_recent) > _KEPT:
             _recent.popitem(last=False)
         return found
+
+
+class Unreachable:
+    """In place of what could not be opened where it arrived: whoever uses it is told why.
+
+    Unpickling itself does not fail, for schedulers do not tell that to anybody: they log it and try
+    again for ever.
+
+    >>> Unreachable(ValueError("no such place")).storage
+    Traceback (most recent call last):
+    ValueError: no such place
+    """
+
+    may_suspend = False
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python itself looks for
+            raise AttributeError(name)
+        raise self._error
+
+    def __reduce__(self) -> tuple[type[Unreachable], tuple[Exception]]:
+        return Unreachable, (self._error,)
+
+    def __repr__(self) -> str:
+        return f"<what could not be opened here: {self._error}>"

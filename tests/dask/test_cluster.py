@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 import icechunk_core as ic
-from icechunk_core.errors import ExecutorError
+from icechunk_core.errors import ExecutorError, StorageConfigError
 from tests.dask.support import objects_of, threaded
 from tests.dask.tasks import kill_once, mortal, openings, start_counting
 from tests.interop.implementations import OURS, everything, open_repo
@@ -141,6 +141,19 @@ def test_dask_without_a_cluster(tmp_path: Path) -> None:
         session.merge(store_dask(sources=[_array()], targets=[target]))
     session.commit("by processes")
     assert (_values(repo) == VALUES).all()
+
+
+def test_a_storage_that_workers_cannot_open(client: Any) -> None:
+    """Workers of other processes say at once why they cannot write to memory; the session stays usable."""
+    from icechunk_core.dask import store_dask
+
+    repo, session, target = _session_and_target("memory:")
+    with pytest.raises(StorageConfigError, match="use a storage that processes share"):
+        store_dask(sources=[_array()], targets=[target])
+    with pytest.raises(StorageConfigError, match="use a storage that processes share"):
+        client.submit(zarr.open_array, repo.readonly_session("main").store, path="a").result()
+    session.commit("an empty array")
+    assert not _values(repo).any()
 
 
 # --- maintenance ---------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import random
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ import pytest
 
 import icechunk_core as ic
 from icechunk_core.drive import run
-from icechunk_core.errors import ExecutorError
+from icechunk_core.errors import ExecutorError, StorageConfigError
 from icechunk_core.maintenance import Progress
 from icechunk_core.maintenance.fanning import LentStorage, fan_out
 from tests.dask.support import Dropping, Recording, die, objects_of, processes, threaded
@@ -44,16 +43,18 @@ def _grown(root: Path, seed: int, spec_version: int) -> None:
     lost.flush("nobody")
 
 
-def _damaged(root: Path, seed: int) -> None:
-    """Some objects gone, some cut."""
-    chance = random.Random(seed)
-    found = sorted(key for key in objects_of(root) if key.startswith(("chunks/", "manifests/")))
-    for number, key in enumerate(chance.sample(found, min(4, len(found)))):
-        path = root / key
-        if number % 2:
-            path.write_bytes(path.read_bytes()[:-3])
-        else:
-            path.unlink()
+def _damaged(root: Path) -> None:
+    """A manifest in use cut, one chunk object gone and another one cut."""
+    repo = open_repo(OURS, root)
+    used = [
+        entry.id
+        for name in repo.list_branches()
+        for entry in repo.list_manifest_files(repo.lookup_branch(name))
+    ]
+    gone, cut = sorted(key for key in objects_of(root) if key.startswith("chunks/"))[:2]
+    (root / gone).unlink()
+    for key in (cut, f"manifests/{used[0]}"):
+        (root / key).write_bytes((root / key).read_bytes()[:-3])
 
 
 @pytest.mark.slow
@@ -104,7 +105,7 @@ def _contents(repo: ic.Repository) -> list[dict[str, bytes]]:
 def test_the_same_is_found_wrong(tmp_path: Path, executor: Executor) -> None:
     """Damaged objects are reported in the same order and words; garbage is not collected either way."""
     _grown(tmp_path / "r", 3, 2)
-    _damaged(tmp_path / "r", 3)
+    _damaged(tmp_path / "r")
     repo = threaded(tmp_path / "r")
     report = repo.verify(data=True, executor=executor)
     assert report == repo.verify(data=True)
@@ -215,14 +216,23 @@ def test_calls_in_flight_are_bounded(weight: float, most: int) -> None:
 
 
 def test_a_storage_is_opened_once_in_a_process() -> None:
-    """However often it arrives with jobs; another loan of it is another one."""
+    """However often it arrives with jobs, also by way of others; another loan of it is another one."""
     storage = ic.in_memory_storage()
-    lent = LentStorage(storage)
-    sent = pickle.dumps(lent)
-    assert pickle.loads(sent) is pickle.loads(sent)
-    assert pickle.loads(sent).storage == storage
-    assert pickle.loads(pickle.dumps(pickle.loads(sent))) is pickle.loads(sent)
-    assert pickle.loads(pickle.dumps(LentStorage(storage))) is not pickle.loads(sent)
+    sent = pickle.dumps(LentStorage(storage))
+    first = pickle.loads(sent)
+    assert first.storage == storage
+    assert pickle.loads(sent).storage is first.storage
+    assert pickle.loads(pickle.dumps(pickle.loads(sent))).storage is first.storage
+    assert pickle.loads(pickle.dumps(LentStorage(storage))).storage is not first.storage
+
+
+def test_workers_that_cannot_open_the_storage() -> None:
+    """The error that says why is the operation's, and the executor works on."""
+    repo = ic.Repository.create("memory:")
+    with processes() as pool:
+        with pytest.raises(StorageConfigError, match="lives in the process that made it"):
+            repo.pack_stats(executor=pool)
+        assert pool.submit(abs, -1).result() == 1
 
 
 # --- lost workers --------------------------------------------------------------------------
