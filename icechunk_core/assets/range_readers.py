@@ -54,7 +54,8 @@ class DirectReader:
     """For storage that never suspends: sequential readers get several chunks from one read."""
 
     def __init__(self, storage: Storage, streams: Streams) -> None:
-        self._get_range = cast("Callable[..., Coroutine[Any, Any, Answer]]", storage.get_range_hook)
+        self._get_range = storage.get_range_hook
+        self._get_at_once = storage.get_range_at_once
         self._streams = streams
 
     def on(self, storage: Storage) -> DirectReader:
@@ -79,7 +80,7 @@ class DirectReader:
         if held is not None:
             return held[0]
         ahead = streams.ahead(key, start, end)
-        data, info = run_direct(self._get_range(key, Range(start, end + ahead), None))
+        data, info = self._get_at_once(key, Range(start, end + ahead))
         streams.keep(key, start, data, info, ahead)
         return memoryview(data)[: end - start] if ahead else data
 

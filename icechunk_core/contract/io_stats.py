@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -89,13 +89,30 @@ class _Row:
 class CallCounter:
     """Counts the calls of one operation at one place for several `IoStats` at once."""
 
-    __slots__ = ("_rows", "_stats", "log", "logs")
+    __slots__ = ("_rows", "_stats", "log", "logs", "succeeded_with")
 
     def __init__(self, stats: Sequence[IoStats], place: str, operation: str) -> None:
         self._stats = stats
         self._rows = [each.row(place, operation) for each in stats]
         self.logs = tuple(row.log for row in self._rows)
         self.log: list[int] = self.logs[0] if self.logs else []
+        self.succeeded_with: Callable[[int], None] = self._counting()
+
+    def _counting(self) -> Callable[[int], None]:
+        """Counts a call of so many bytes: `succeeded` for those who do it often."""
+        if not self.logs:
+            return lambda size: None
+        log, shorten = self.log, self.shorten
+        add, *others = [each.append for each in self.logs]
+
+        def count(size: int) -> None:
+            add(size)
+            for each in others:
+                each(size)
+            if len(log) >= LONGEST_LOG:
+                shorten()
+
+        return count
 
     def retried(self) -> None:
         """Something is sent again."""
@@ -105,20 +122,17 @@ class CallCounter:
 
     def succeeded(self, size: int = 0, objects: int = 0) -> None:
         """A call is over."""
-        for log in self.logs:
-            log.append(size)
+        self.succeeded_with(size)
         if objects:
             with _lock:
                 for row in self._rows:
                     row.objects += objects
-        self.shorten()
 
     def shorten(self) -> None:
-        """Add the logs up where they are long."""
-        if len(self.log) >= LONGEST_LOG:
-            with _lock:
-                for row in self._rows:
-                    row.add_up()
+        """Add the logs up."""
+        with _lock:
+            for row in self._rows:
+                row.add_up()
 
     def failed(self, error: BaseException, objects: int = 0) -> None:
         """A call raised."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -19,6 +19,7 @@ from icechunk_core.contract.types import (
     ObjectInfo,
     Version,
 )
+from icechunk_core.drive import run_direct
 from icechunk_core.errors import NotFound, PluginError, Unsupported
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Storage:
             [str, ByteRange, Version | None], Awaitable[tuple[Buffer, ObjectInfo]]
         ] = hooks["get_range"]
         self.put_hook: Callable[..., Awaitable[Version]] = hooks["put"]
+        self.get_range_at_once: Callable[[str, ByteRange], tuple[Buffer, ObjectInfo]] = partial(
+            _driven, self.get_range_hook
+        )
 
     # --- reading
 
@@ -195,7 +199,11 @@ class Storage:
             layers=layers,
         )
 
-    def observed_by(self, hooks: Mapping[str, Callable[..., Any]]) -> Storage:
+    def observed_by(
+        self,
+        hooks: Mapping[str, Callable[..., Any]],
+        at_once: Callable[[str, ByteRange], tuple[Buffer, ObjectInfo]],
+    ) -> Storage:
         """The same storage seen through hooks that only look on: it equals this one, and pickles as it.
 
         See `icechunk_core.contract.wrappers.observed`. Who changes what a storage does takes `with_hooks`.
@@ -206,6 +214,7 @@ class Storage:
         seen._origin = origin
         seen._hooks = {**origin._hooks, **hooks}
         seen.get_range_hook, seen.put_hook = seen._hooks["get_range"], seen._hooks["put"]
+        seen.get_range_at_once = at_once
         return seen
 
     @property
@@ -256,6 +265,14 @@ class Storage:
                 "(register_wrapper) and open it by URL"
             )
         return self._reopen, (self.config,)
+
+
+def _driven(
+    get_range: Callable[..., Awaitable[tuple[Buffer, ObjectInfo]]], key: str, byte_range: ByteRange
+) -> tuple[Buffer, ObjectInfo]:
+    """The hook ``get_range`` driven to its end here and now, of a storage that never suspends."""
+    reading = cast("Coroutine[Any, Any, tuple[Buffer, ObjectInfo]]", get_range(key, byte_range, None))
+    return run_direct(reading)
 
 
 def _wrapped_again(

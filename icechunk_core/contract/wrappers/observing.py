@@ -19,14 +19,11 @@ from icechunk_core.contract.types import (
     ObjectInfo,
     Version,
 )
+from icechunk_core.drive import run_direct
 
 __all__ = ["observed"]
 
 _KEY_CLASSES = frozenset({"chunks", "manifests", "snapshots", "transactions", "refs", "overwritten", "repo"})
-
-
-def _nothing(size: int) -> None:
-    """Where there is nobody else to tell."""
 
 
 def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> Storage:
@@ -40,7 +37,7 @@ def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> St
     storage
         What to observe.
     stats
-        Counters, two at most (a session's and its repository's); each call is added to all of them.
+        Counters; each call is added to all of them.
     place
         ``repository``, or ``virtual`` for what is outside of it.
     """
@@ -57,19 +54,20 @@ def observed(storage: Storage, *stats: IoStats, place: str = "repository") -> St
         hooks["copy"] = observer.copy
     if observer.has("sync"):
         hooks["sync"] = observer.sync
-    return storage.observed_by(hooks)
+    return storage.observed_by(hooks, observer.get_range_at_once())
 
 
 class _Observer:
     """The operations of a storage, each with its counting around it."""
 
-    __slots__ = ("_counters", "_place", "_stats", "_storage")
+    __slots__ = ("_counters", "_place", "_ranges", "_stats", "_storage")
 
     def __init__(self, storage: Storage, stats: tuple[IoStats, ...], place: str) -> None:
         self._storage = storage
         self._stats = stats
         self._place = place
         self._counters: dict[str, CallCounter] = {}
+        self._ranges = self._counter("get_range")
 
     def has(self, name: str) -> bool:
         return name in self._storage.hook_names
@@ -98,23 +96,16 @@ class _Observer:
         return found
 
     def get_range(self) -> Callable[..., Awaitable[tuple[Buffer, ObjectInfo]]]:
-        """The hook, which is on the way of every small chunk that is read from a local disk.
-
-        It costs one more coroutine and a few steps, no lock and no object.
-        """
-        inner, otherwise = self._storage.get_range_hook, self._get_range
+        """The hook, which is on the way of many small chunks: no lock and no object."""
         if not self._stats:
-            return otherwise
-        counter = self._counter("get_range")
-        shorten, log = counter.shorten, counter.log
-        add = log.append
-        add_too = counter.logs[1].append if len(counter.logs) == 2 else _nothing
-        modules, begin = sys.modules, under_way.set
+            return self._get_range
+        inner, otherwise, counter = self._storage.get_range_hook, self._get_range, self._ranges
+        count, api, modules, begin = counter.succeeded_with, tracing.API, sys.modules, under_way.set
 
         async def get_range(
             key: str, byte_range: ByteRange, if_version: Version | None
         ) -> tuple[Buffer, ObjectInfo]:
-            if byte_range is None or tracing.API in modules:
+            if byte_range is None or api in modules:
                 return await otherwise(key, byte_range, if_version)
             begin(counter)
             try:
@@ -124,14 +115,52 @@ class _Observer:
                 counter.failed(error)
                 raise
             begin(None)
+            count(len(answer[0]))
+            return answer
+
+        return get_range
+
+    def get_range_at_once(self) -> Callable[[str, ByteRange], tuple[Buffer, ObjectInfo]]:
+        """The same without a coroutine, for storages that never suspend: every chunk read comes by here."""
+        inner: Callable[..., Any] = self._storage.get_range_hook
+        otherwise, counter = self._get_range, self._ranges
+        if not self._stats:
+            return lambda key, byte_range: run_direct(otherwise(key, byte_range, None))
+        log, shorten, api, modules, begin = (
+            counter.log,
+            counter.shorten,
+            tracing.API,
+            sys.modules,
+            under_way.set,
+        )
+        add, add_too = counter.logs[0].append, counter.logs[-1].append
+        alone = len(counter.logs) == 1
+
+        def get_range_at_once(key: str, byte_range: ByteRange) -> tuple[Buffer, ObjectInfo]:
+            if alone or api in modules:
+                return run_direct(otherwise(key, byte_range, None))
+            begin(counter)
+            coroutine = inner(key, byte_range, None)
+            try:
+                coroutine.send(None)
+            except StopIteration as stop:  # as `run_direct` does it, without one more call
+                answer: tuple[Buffer, ObjectInfo] = stop.value
+            except BaseException as error:
+                begin(None)
+                counter.failed(error)
+                raise
+            else:
+                coroutine.close()
+                return run_direct(otherwise(key, byte_range, None))  # says that it must not suspend
             size = len(answer[0])
             add(size)
             add_too(size)
             if len(log) >= LONGEST_LOG:
                 shorten()
+            begin(None)
             return answer
 
-        return get_range
+        return get_range_at_once
 
     async def put(
         self,
