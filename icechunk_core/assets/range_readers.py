@@ -8,15 +8,15 @@ the collection ends as soon as a turn of the loop brings no further read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol, TypeAlias, cast
+from collections.abc import Iterable
+from typing import Protocol, TypeAlias
 
 from attrs import define, field
 
 from icechunk_core.assets.later import LATER, Later
 from icechunk_core.assets.streams import Streams
 from icechunk_core.contract import Buffer, ObjectInfo, Range, Storage
-from icechunk_core.drive import LoopFuture, LoopLocal, gather, new_future, next_turn, run_direct
+from icechunk_core.drive import LoopFuture, LoopLocal, gather, new_future, next_turn
 
 __all__ = ["CoalescingReader", "DirectReader", "RangeReader", "Request", "Span", "plan_spans"]
 
