@@ -17,17 +17,16 @@ from icechunk_core.errors import Corrupt, FormatError
 from icechunk_core.format import _flat_builder as flat
 from icechunk_core.format._flat_columns import append_vectors
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
+from icechunk_core.format._repo_snapshots_encode import EncodedSnapshots, metadata_tables
 from icechunk_core.format.envelope import FileType, seal, unseal
 from icechunk_core.format.repo_ops_log import UpdateLog, decode_status, status_table
 from icechunk_core.format.repo_snapshots import (
-    EncodedSnapshots,
     SnapshotBlock,
     SnapshotInfo,
     SnapshotOutline,
     SnapshotOutlines,
     SnapshotTable,
     decode_metadata,
-    metadata_tables,
 )
 from icechunk_core.format.repo_update_kinds import (
     BranchCreated,
@@ -247,7 +246,7 @@ def encode_and_keep(info: RepoInfo, *, level: int = 3) -> tuple[bytes, RepoInfo]
         )
     except (struct.error, UnicodeEncodeError) as error:
         raise FormatError(f"cannot write the repo info: {error}", kind=ErrorKind.SERIALIZATION) from error
-    table = snapshots.table(payload, history_at)  # completes the payload
+    table = SnapshotTable.over(snapshots.columns(payload, history_at))  # completes the payload
     data = seal(FileType.REPO_INFO, payload, spec_version=_FILE_VERSION, level=level)
     return data, evolve(info, snapshots=table, updates=updates.log(payload, log_at))
 
