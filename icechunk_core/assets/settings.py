@@ -74,14 +74,25 @@ class EngineSettings:
         )
 
 
-def backoff_seconds(retry: RetrySettings, failures: int, uniform: float) -> float:
+def backoff_seconds(retry: RetrySettings, failures: int, uniform: float, took: float = 0.0) -> float:
     """How long to wait after so many failures (1 for the first): full jitter from the first one on.
 
     Each failure of a compare-and-swap means that another writer succeeded, so long waits
-    only waste time: the ceiling stops doubling after five failures.
+    only waste time: the ceiling stops doubling after five failures. But who waits for less than
+    a few tries take is always in the way of the others: where a hundred writers
+    make each other's tries slow, the ceiling grows with these.
 
+    Parameters
+    ----------
+    took
+        Seconds of the try that failed.
+
+    Examples
+    --------
     >>> backoff_seconds(RetrySettings(100, 50, 30_000), 1, 0.5)
     0.025
+    >>> backoff_seconds(RetrySettings(100, 50, 30_000), 3, 0.5, took=1.0)
+    4.0
     """
-    ceiling = min(retry.max_backoff_ms, retry.initial_backoff_ms * 2 ** min(failures - 1, 5))
-    return float(uniform * ceiling / 1000)
+    ceiling = max(retry.initial_backoff_ms * 2 ** min(failures - 1, 5), took * 1000 * 2 ** min(failures, 3))
+    return float(uniform * min(retry.max_backoff_ms, ceiling) / 1000)

@@ -97,6 +97,7 @@ async def commit(
             await require_moves_enabled(state.context, f"{verb} a rearrange session")
         attempts = 0
         while True:
+            started = state.context.clock.monotonic()
             extra = {"rebase_attempts": attempts} if rebase_with is not None else None
             try:
                 snapshot = await _landed(state) or await _publish(
@@ -120,7 +121,7 @@ async def commit(
                     raise
             attempts += 1
             _logger.info("branch %r moved on; rebase %d", state.branch, attempts)
-            await _wait_after_conflict(state, attempts)
+            await _wait_after_conflict(state, attempts, state.context.clock.monotonic() - started)
             await rebase(state, rebase_with)
         _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
         annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
@@ -195,10 +196,10 @@ def _with_library_data(metadata: Mapping[str, Any] | None, extra: Mapping[str, A
     return merged
 
 
-async def _wait_after_conflict(state: SessionState, attempts: int) -> None:
+async def _wait_after_conflict(state: SessionState, attempts: int, took: float) -> None:
     """Full jitter, from the first conflict on, so that many committers do not march in step."""
     context = state.context
-    wait = backoff_seconds(context.settings.retry, min(attempts, 3), context.ids.uniform())
+    wait = backoff_seconds(context.settings.retry, min(attempts, 3), context.ids.uniform(), took)
     await pause(wait, context.clock, may_suspend=state.may_suspend)
 
 
