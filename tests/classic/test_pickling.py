@@ -9,7 +9,7 @@ import zarr
 
 from icechunk_core import IcechunkStore, ReadOnlyError, StorageConfig, StoreConfig
 from tests.classic.helpers import make_array, values, write, write_chunk
-from tests.classic.workers import in_processes, show, unpickle_error
+from tests.classic.workers import in_processes, show, use_error
 
 
 @pytest.fixture
@@ -80,11 +80,11 @@ def test_configuration_goes_along(directory: StorageConfig) -> None:
 
 
 def test_memory_does_not_leave_the_process() -> None:
-    """In the same process a copy shows the same memory; in another one unpickling says why it cannot."""
+    """In the same process a copy shows the same memory; in another one using it says why it cannot."""
     store = IcechunkStore.create(StorageConfig.memory("here"))
     make_array(store)
     pickled = pickle.dumps(store)
     assert pickle.loads(pickled) == store
-    (message,) = in_processes(unpickle_error, [(pickled,)])
+    (message,) = in_processes(use_error, [(pickled,)])
     assert "memory" in message
     assert "process" in message

@@ -8,10 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
+import zarr
+
 from icechunk_core import IcechunkStore
 from tests.classic.helpers import make_array, values, write
 
-__all__ = ["add_array", "in_processes", "show", "unpickle_error", "write_chunk_of"]
+__all__ = ["add_array", "in_processes", "show", "use_error", "write_chunk_of"]
 
 
 def write_chunk_of(store: IcechunkStore, at: int, value: int) -> bytes:
@@ -32,10 +34,11 @@ def show(store: IcechunkStore) -> tuple[bool, bool, list[int]]:
     return store.read_only, store.has_uncommitted_changes, values(store)
 
 
-def unpickle_error(pickled: bytes) -> str:
-    """What unpickling says."""
+def use_error(pickled: bytes) -> str:
+    """What using a pickled store says."""
+    store = pickle.loads(pickled)
     try:
-        pickle.loads(pickled)
+        zarr.open_group(store, mode="r")
     except Exception as error:
         return str(error)
     return ""
