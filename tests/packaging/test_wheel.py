@@ -42,9 +42,9 @@ def test_the_wheel_is_pure_and_complete(wheel: Path) -> None:
     for package in PACKAGES:
         assert f"{package}/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert not [
-        name for name in names if not name.endswith((".py", "py.typed")) and ".dist-info/" not in name
-    ]
+    others = {name for name in names if not name.endswith((".py", "py.typed")) and ".dist-info/" not in name}
+    templates = (ROOT / "icechunk_core" / "cli" / "plugin_template").rglob("*.template")
+    assert others == {path.relative_to(ROOT).as_posix() for path in templates}
 
 
 @pytest.mark.slow
