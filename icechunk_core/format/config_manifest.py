@@ -52,7 +52,8 @@ class ManifestPreloadConfig(ConfigNode):
     max_total_refs
         Stop after so many chunk references (effective default 10,000).
     preload_if
-        Which ones (effective default: of arrays that are named like coordinates and have up to 1,000 references).
+        Which ones (effective default: of arrays that are named like coordinates and have up to 1,000
+        references).
     max_arrays_to_scan
         Look at no more arrays than this (effective default 50).
     """

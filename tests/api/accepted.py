@@ -134,11 +134,11 @@ NOT_WALKED = (
     ),
     (
         "`StorageSettings`",
-        "Kept and written, but `retries`, `timeouts`, `concurrency` and `minimum_size_for_multipart_upload` have "
-        "no effect: these are options of each storage, in its URL or constructor "
-        "([Storage URLs](urls.md)). On local directories, `unsafe_use_conditional_update=False` counts only if the "
-        "caller passes it: Icechunk stores it with every configuration there, since it has no conditional updates. "
-        "All settings: [Configuration](configuration.md).",
+        "Kept and written, but `retries`, `timeouts`, `concurrency` and `minimum_size_for_multipart_upload` "
+        "have no effect: these are options of each storage, in its URL or constructor "
+        "([Storage URLs](urls.md)). On local directories, `unsafe_use_conditional_update=False` counts only "
+        "if the caller passes it: Icechunk stores it with every configuration there, since it has no "
+        "conditional updates. All settings: [Configuration](configuration.md).",
     ),
     (
         "`Storage.new_...`",

@@ -101,8 +101,8 @@ def test_settings_switch_conditions_off(tmp_path: Path) -> None:
 
 
 def test_what_icechunk_stores_does_not_switch_locks_off(tmp_path: Path) -> None:
-    """A configuration that Icechunk stored with a local directory says that there are no conditional updates, since
-    it has none there. Ours stay atomic then, unless the caller says otherwise."""
+    """A configuration that Icechunk stored with a local directory says that there are no conditional updates,
+    since it has none there. Ours stay atomic then, unless the caller says otherwise."""
     settings = ic.StorageSettings(unsafe_use_conditional_update=False, unsafe_use_metadata=False)
     directory = str(tmp_path / "repository")
     ic.Repository.create(directory, ic.RepositoryConfig(storage=settings))
