@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from itertools import chain
 from types import FrameType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast
@@ -291,10 +291,21 @@ async def pause(seconds: float, clock: Clock, *, may_suspend: bool) -> None:
 
 
 async def wait_for(future: Future[T], *, may_suspend: bool) -> T:
-    """The result of a future that another thread or task completes; cancelling the wait leaves it alone."""
+    """The result of a future that another thread or task completes; cancelling the wait leaves it alone.
+
+    Raises
+    ------
+    concurrent.futures.CancelledError
+        The future was cancelled, which is no cancellation of who waits.
+    """
     if not may_suspend:
         return future.result()
-    return await asyncio.shield(asyncio.wrap_future(future))
+    try:
+        return await asyncio.shield(asyncio.wrap_future(future))
+    except asyncio.CancelledError as error:
+        if future.cancelled():
+            raise CancelledError from error
+        raise
 
 
 # --- blocking twins ----------------------------------------------------------

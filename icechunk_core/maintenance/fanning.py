@@ -7,7 +7,6 @@ doing, and so does this module with what was cancelled.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 from collections import deque
@@ -181,9 +180,7 @@ class _Job:
                 return await wait_for(self.future, may_suspend=may_suspend)
             except BrokenExecutor as error:
                 raise _lost("has lost a worker", error) from error
-            except (CancelledError, asyncio.CancelledError) as error:
-                if not self.future.cancelled():  # it is the caller who was cancelled
-                    raise
+            except CancelledError as error:
                 if failures == _TRIES:
                     raise _lost("cancels its work", error) from error
                 _log.warning("the executor cancelled a job; it is sent again")
