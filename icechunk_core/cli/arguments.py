@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -43,7 +44,10 @@ Url: TypeAlias = Annotated[
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would happen.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Ref: TypeAlias = Annotated[str, typer.Option("--ref", "-r", help="A branch, a tag or a snapshot id.")]
+Ref: TypeAlias = Annotated[
+    str,
+    typer.Option("--ref", "-r", help="A branch, a tag or a snapshot id; main~2 is the second before main."),
+]
 Options: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", help="NAME=VALUE for the storage; repeatable.", metavar="NAME=VALUE"),
@@ -92,10 +96,12 @@ def open_repository(url: str, options: list[str] | None = None) -> Repository:
 def resolve_snapshot(repo: Repository, ref: str) -> str:
     """The snapshot that a branch, a tag or a (shortened) snapshot id stands for.
 
+    ``main~2`` is the second one before ``main``, as in git; ``main~`` the one before.
+
     Raises
     ------
     RefNotFoundError
-        If it is none of them, or the beginning of several ids.
+        If it is none of them, or the beginning of several ids, or the history is shorter.
     """
     for lookup in (repo.lookup_branch, repo.lookup_tag):
         try:
@@ -111,8 +117,19 @@ def resolve_snapshot(repo: Repository, ref: str) -> str:
         return begun[0]
     if begun:
         raise RefNotFoundError(f"{ref!r} is the beginning of {len(begun)} snapshot ids; write more of it")
+    before = re.fullmatch(r"(.+)~(\d*)", ref)
+    if before:
+        return _ancestor(repo, before[1], int(before[2] or 1))
     names = ", ".join(sorted(repo.list_branches() | repo.list_tags())[:10])
     raise RefNotFoundError(f"{ref!r} is no branch, tag or snapshot of this repository; there are: {names}")
+
+
+def _ancestor(repo: Repository, ref: str, steps: int) -> str:
+    history = repo.ancestry(snapshot_id=resolve_snapshot(repo, ref))
+    found = next(islice(history, steps, None), None)
+    if found is None:
+        raise RefNotFoundError(f"there are fewer than {steps} snapshots before {ref!r}")
+    return found.id
 
 
 def _ids_that_begin(repo: Repository, text: str) -> list[str]:

@@ -201,7 +201,7 @@ def show(
 
 def diff(
     url: Url,
-    old: Annotated[str, typer.Argument(help="A branch, tag or snapshot id.")],
+    old: Annotated[str, typer.Argument(help="A branch, tag or snapshot id; main~1 is the one before main.")],
     new: Annotated[str, typer.Argument(help="A branch, tag or snapshot id.")] = "main",
     option: Options = None,
     as_json: AsJson = False,

@@ -85,12 +85,14 @@ def test_nodes(command: Command, root: Path) -> None:
 
 
 def test_diff(command: Command, root: Path) -> None:
-    """diff tells what changed between two versions, named by branch, tag or the beginning of an id."""
+    """diff tells what changed between two versions, named by branch, tag, the beginning of an id, or how far
+    they are before one of these."""
     short = ic.Repository.open(root).lookup_tag("v1")[:8]
-    for old in ("v1", "dev", short):
+    for old in ("v1", "dev", short, "main~", "main~1"):
         found = json.loads(command("diff", root, old, "main", "--json"))
         assert len(found["updated_chunks"]["/temp"]) == 12
     assert "nothing changed" in command("diff", root, "v1", "dev")
+    assert "fewer than 3" in command("diff", root, "main~3", code=ExitCode.NOT_FOUND)
 
 
 def test_ops_and_inspect(command: Command, root: Path) -> None:
