@@ -59,6 +59,10 @@ class KeyLocks:
         self._path = directories.absolute(self._directory)
         self._timeout = timeout
 
+    def name_of(self, digest: str) -> str:
+        """The lock of a key, by the key's digest; keys of the same name share it."""
+        return digest[:2]
+
     @contextmanager
     def hold(self, digest: str, key: str) -> Iterator[None]:
         """Be the only writer of the key.
@@ -70,7 +74,7 @@ class KeyLocks:
         Unsupported
             If the filesystem has no locks.
         """
-        path = f"{self._path}/{digest[:2]}.lock"
+        path = f"{self._path}/{self.name_of(digest)}.lock"
         with _guard:
             mine = _in_process.get(path)
             if mine is None:

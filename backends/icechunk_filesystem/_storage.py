@@ -149,7 +149,7 @@ class FilesystemStorage:
     async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
         self._check_writable()
         self._reader.forget(keys)
-        return self._writer.delete(keys)
+        return self._delete(keys)
 
     @hookimpl
     async def sync(self, keys: Sequence[str]) -> None:
@@ -177,6 +177,9 @@ class FilesystemStorage:
                 key=key,
             )
         return self._writer.put_if(key, data, condition, link=found.link, lock=found.lock)
+
+    def _delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
+        return self._writer.delete(keys, lock=self._abilities().lock)
 
     def _abilities(self) -> Abilities:
         if self._found is None:
@@ -239,7 +242,7 @@ class ThreadedFilesystemStorage(FilesystemStorage):
     async def delete(self, keys: Sequence[str]) -> Sequence[DeleteResult]:
         self._check_open()
         self._check_writable()
-        return await self._in_thread(self._writer.delete, keys)
+        return await self._in_thread(self._delete, keys)
 
     @hookimpl
     async def sync(self, keys: Sequence[str]) -> None:

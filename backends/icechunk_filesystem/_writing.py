@@ -14,6 +14,9 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
+from attrs import frozen
 
 from icechunk_core.contract import Buffer, Condition, DeleteResult, IfAbsent, IfVersion, Version
 from icechunk_core.contract.errors import (
@@ -37,6 +40,15 @@ __all__ = ["Writer"]
 _ATTEMPTS = 20
 _SYNCED_IN_TURN = 16
 _SYNC_THREADS = 8
+
+
+@frozen
+class _Doomed:
+    """An object that is to be deleted."""
+
+    key: str
+    target: str
+    digest: str
 
 
 class Writer:
@@ -83,26 +95,35 @@ class Writer:
         except OSError as error:
             raise translated(error, key) from error
 
-    def delete(self, keys: Sequence[str]) -> list[DeleteResult]:
-        """Delete objects, and directories that become empty; what held them is synced once."""
-        results = []
-        touched = set()
-        for key in keys:
+    def delete(self, keys: Sequence[str], *, lock: bool) -> list[DeleteResult]:
+        """Delete objects, and directories that become empty; what held them is synced once.
+
+        Where there are locks, each object is deleted under that of its key: a delete that comes between the
+        look and the step of a conditional write would be undone by it, and the delete that is repeated
+        for this reason could meet the object of somebody who came after it.
+        """
+        failed: dict[str, StorageError] = {}
+        groups: dict[str, list[_Doomed]] = {}
+        for key in dict.fromkeys(keys):
             try:
-                target = self._codec.path(key)
-                if self._delete(key, target):
-                    touched.add(_directory(target))
+                doomed = _Doomed(key, self._codec.path(key), digest_of(key))
+                if self._is_there(doomed):
+                    groups.setdefault(self._locks.name_of(doomed.digest), []).append(doomed)
             except StorageError as error:
-                results.append(DeleteResult(key, error))
-            else:
-                results.append(DeleteResult(key))
-        staying = {self._directories.prune(directory) for directory in sorted(touched, reverse=True)}
+                failed[key] = error
+        gone = [
+            target for group in groups.values() for target in self._delete_group(group, failed, lock=lock)
+        ]
+        staying = {
+            self._directories.prune(directory)
+            for directory in sorted({_directory(target) for target in gone}, reverse=True)
+        }
         if self._durable and staying:
             try:
                 self._directories.sync(staying)
             except OSError as error:
                 raise translated(error, None) from error
-        return results
+        return [DeleteResult(key, failed.get(key)) for key in keys]
 
     def sync(self, keys: Sequence[str]) -> None:
         """Make earlier puts survive power loss: each file, then each directory once."""
@@ -265,23 +286,37 @@ class Writer:
                 key=key,
             ) from error
 
-    def _delete(self, key: str, target: str) -> bool:
-        """Delete one object; whether there was one."""
-        digest = digest_of(key)
+    def _is_there(self, doomed: _Doomed) -> bool:
         try:
-            if not self._directories.check(_directory(target)):
+            if not self._directories.check(_directory(doomed.target)):
                 return False
-            if not self._records.exists(digest):
-                gone = self._unlink(target)
-                if not self._records.exists(digest):
-                    return gone
-            # Somebody swaps this key; one that began just now may have put it back.
-            with self._locks.hold(digest, key):
-                gone = self._unlink(target)
-                self._records.remove(digest)
-                return gone
+            os.lstat(self._base + doomed.target)
+        except (FileNotFoundError, NotADirectoryError):
+            return self._records.exists(doomed.digest)
         except OSError as error:
-            raise translated(error, key) from error
+            raise translated(error, doomed.key) from error
+        return True
+
+    def _delete_group(
+        self, group: Sequence[_Doomed], failed: dict[str, StorageError], *, lock: bool
+    ) -> list[str]:
+        """Delete objects whose keys share a lock; the files that were there."""
+        gone = []
+        first = group[0]
+        try:
+            with self._locks.hold(first.digest, first.key) if lock else nullcontext():
+                for doomed in group:
+                    try:
+                        if self._unlink(doomed.target):
+                            gone.append(doomed.target)
+                        if lock:
+                            self._records.remove(doomed.digest)
+                    except OSError as error:
+                        failed[doomed.key] = translated(error, doomed.key)
+        except (OSError, StorageError) as error:  # no lock, so nothing was deleted
+            for doomed in group:
+                failed[doomed.key] = translated(error, doomed.key) if isinstance(error, OSError) else error
+        return gone
 
     def _unlink(self, target: str) -> bool:
         path = self._base + target

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -185,17 +185,56 @@ def test_an_unconditional_put_cannot_slip_into_a_swap(storage: Storage, root: Pa
     assert workers.temporary_files(root) == []
 
 
+class Meanwhile(System):
+    """Begins something in a thread, right before or after a file is removed for the first time."""
+
+    def __init__(self, name: str, work: Callable[[], object], *, before: bool) -> None:
+        super().__init__()
+        self.thread = threading.Thread(target=work)
+        self._name = name
+        self._before = before
+
+    def unlink(self, path: str) -> None:
+        mine = os.path.basename(path) == self._name and self.thread.ident is None
+        if mine and self._before:
+            self._begin()
+        super().unlink(path)
+        if mine and not self._before:
+            self._begin()
+
+    def _begin(self) -> None:
+        self.thread.start()
+        # As far as it comes before the deletion has ended.
+        self.thread.join(0.1)
+
+
 def test_a_deletion_cannot_be_undone_by_a_swap(storage: Storage, root: Path) -> None:
     """A deletion that was under way when a key's first swap began leaves the key deleted."""
     version = now(storage.put("x", b"old"))
+    refused = []
 
     def swap() -> None:
-        now(storage.put("x", b"swapped", IfVersion(version)))
+        try:
+            now(storage.put("x", b"swapped", IfVersion(version)))
+        except VersionMismatch as error:
+            refused.append(error)
 
-    now(open_with(Interrupting("unlink", "x", swap), root).delete(["x"]))
+    system = Meanwhile("x", swap, before=True)
+    (result,) = now(open_with(system, root).delete(["x"]))
+    system.thread.join()
+    assert result.error is None
+    assert len(refused) == 1
     assert keys_of(storage) == []
-    with pytest.raises(VersionMismatch):
-        now(storage.put("x", b"again", IfVersion(version)))
+
+
+def test_a_deletion_takes_one_object(storage: Storage, root: Path) -> None:
+    """What is created while an object is being deleted stays: nobody deletes it."""
+    now(storage.put("x", b"old"))
+    system = Meanwhile("x", lambda: now(storage.put("x", b"new", IF_ABSENT)), before=False)
+    (result,) = now(open_with(system, root).delete(["x"]))
+    system.thread.join()
+    assert result.error is None
+    assert read(storage, "x") == b"new"
 
 
 def test_another_program_that_creates_first_wins(storage: Storage, root: Path) -> None:
