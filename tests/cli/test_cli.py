@@ -14,24 +14,10 @@ import pytest
 import zarr
 
 import icechunk_core as ic
-from icechunk_core.cli.app import app, run
+from icechunk_core.cli.app import app
 from icechunk_core.cli.exit_codes import ExitCode
 
 Command = Callable[..., str]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line; gives what it printed. The exit code must be the expected one."""
-
-    def call(*arguments: object, code: int = 0) -> str:
-        capsys.readouterr()
-        ended = run([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert ended == code, printed.err
-        return printed.out + (printed.err if code else "")
-
-    return call
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ pytest.importorskip("virtualizarr", reason="needs VirtualiZarr, which needs Pyth
 pytest.importorskip("iris_sample_data")
 
 import icechunk_core as ic
-from icechunk_core.cli.app import run
 from icechunk_core.cli.exit_codes import ExitCode
 from icechunk_core.cli.virtual_importing import store_for
 from icechunk_core.xarray import open_dataset
@@ -23,20 +22,6 @@ from tests.virtual.test_virtualizarr import assert_equals_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3")
 Command = Callable[..., str]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line; gives what it printed. The exit code must be the expected one."""
-
-    def call(*arguments: object, code: int = 0) -> str:
-        capsys.readouterr()
-        ended = run([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert ended == code, printed.err
-        return printed.out + (printed.err if code else "")
-
-    return call
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ import icechunk_core as ic
 from icechunk_core.kerchunk import from_kerchunk
 from icechunk_core.xarray import open_dataset
 from tests.interop.implementations import load_peer
-from tests.virtual.places import Place, in_directory, on_s3, on_web_server
+from tests.virtual.places import Place
 from tests.virtual.test_virtualizarr import assert_equals_files
 from tests.xarray.data import nemo_files
 
@@ -33,25 +31,6 @@ pytestmark = pytest.mark.filterwarnings(
     # kerchunk's own.
     "ignore::DeprecationWarning:kerchunk",
 )
-
-
-@pytest.fixture(params=["directory", "web server", "S3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """The files at one place after the other."""
-    with ExitStack() as stack:
-        if request.param == "directory":
-            yield stack.enter_context(in_directory(tmp_path / "files"))
-        elif request.param == "web server":
-            yield stack.enter_context(on_web_server(tmp_path / "files"))
-        else:
-            yield stack.enter_context(on_s3(request.getfixturevalue("ministack")))
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Place]:
-    """The files in a directory."""
-    with in_directory(tmp_path / "files") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

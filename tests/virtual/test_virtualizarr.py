@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,30 +20,11 @@ import icechunk_core as ic
 from icechunk_core.virtualizarr import open_virtual_dataset, to_icechunk
 from icechunk_core.xarray import open_dataset, open_datatree
 from tests.interop.implementations import load_peer
-from tests.virtual.places import Place, in_directory, on_s3, on_web_server
+from tests.virtual.places import Place, on_web_server
 from tests.xarray.data import concatenated, nemo_months
 
 # zarr's own: the codecs that undo HDF5's filters are not part of its format's specification.
 pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3")
-
-
-@pytest.fixture(params=["directory", "web server", "S3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """The files at one place after the other."""
-    with ExitStack() as stack:
-        if request.param == "directory":
-            yield stack.enter_context(in_directory(tmp_path / "files"))
-        elif request.param == "web server":
-            yield stack.enter_context(on_web_server(tmp_path / "files"))
-        else:
-            yield stack.enter_context(on_s3(request.getfixturevalue("ministack")))
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Place]:
-    """The files in a directory."""
-    with in_directory(tmp_path / "files") as found:
-        yield found
 
 
 def write(repo: ic.Repository, vds: Any, **options: Any) -> str:
