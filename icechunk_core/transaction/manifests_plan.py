@@ -160,8 +160,11 @@ def _grid(
     refs = len(own) + sum(refs_of(ref.id) for ref in array.manifests)
     coords = None
     if len(own) > MAX_REFS:
-        ndim = len(array.num_chunks)
-        coords = own.columns.coords if isinstance(own, ColumnChanges) else coords_table(own, ndim)
+        coords = (
+            own.columns.coords if isinstance(own, ColumnChanges) else coords_table(own, len(array.num_chunks))
+        )
+        if not len(coords):  # chunks were only deleted; such columns do not know their dimensions
+            coords = None
     return bounded_grid(array.num_chunks, refs, coords)
 
 

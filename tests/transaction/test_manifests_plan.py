@@ -16,6 +16,7 @@ from icechunk_core.format.configuration import ManifestSplitCondition, ManifestS
 from icechunk_core.format.manifest import ChunkRef, ChunkRefs
 from icechunk_core.format.snapshot import ArrayData, ManifestRef, NodeTable
 from icechunk_core.transaction.change_set import ChangeSet
+from icechunk_core.transaction.column_changes import ColumnChanges
 from icechunk_core.transaction.manifests_plan import (
     ArrayPlan,
     ArrayResult,
@@ -332,3 +333,14 @@ def test_boxes_stay_where_an_array_grows() -> None:
     """An array that is appended to keeps its boxes, so that full manifests are not touched again."""
     sizes = {bounded_grid((steps, 1_000), steps * 1_000).sizes for steps in range(300, 5_000, 100)}
     assert sizes == {(128, 1_000)}
+
+
+def test_deleting_more_chunks_than_a_manifest_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Very many deletions, which are kept like columns, leave what was not deleted."""
+    monkeypatch.setattr("icechunk_core.transaction.manifests_plan.MAX_REFS", 3)
+    manifests, store = stored(2, {coord: inline("old") for coord in whole_box((3, 3))})
+    base = NodeTable.from_nodes([array(1, "/a", (3, 3), manifests)])
+    changes = ChangeSet()
+    changes.chunks[node_id(1)] = ColumnChanges(dict.fromkeys(whole_box((2, 3))))
+    plan = only(plan_manifests(changes, base, refs_of=lambda _: 9))
+    assert set(content(built(plan, store), store)) == set(whole_box((3, 3))) - set(whole_box((2, 3)))
