@@ -157,15 +157,18 @@ def _grid(
     if refs_of is None or not grid.is_single:
         return grid
     own = changes.chunk_changes(node.id)
-    refs = len(own) + sum(refs_of(ref.id) for ref in array.manifests)
-    coords = None
-    if len(own) > MAX_REFS:
-        coords = (
-            own.columns.coords if isinstance(own, ColumnChanges) else coords_table(own, len(array.num_chunks))
-        )
-        if not len(coords):  # chunks were only deleted; such columns do not know their dimensions
-            coords = None
-    return bounded_grid(array.num_chunks, refs, coords)
+    stored = [(_full_extents(ref, array), refs_of(ref.id)) for ref in array.manifests]
+    refs = len(own) + sum(count for _, count in stored)
+    if refs <= MAX_REFS or not own:
+        return bounded_grid(array.num_chunks, refs, None, stored)
+    ndim = len(array.num_chunks)
+    coords = own.columns.coords if isinstance(own, ColumnChanges) else coords_table(own, ndim)
+    if len(coords) > MAX_REFS:
+        return bounded_grid(array.num_chunks, refs, coords, stored)
+    if len(coords):
+        ends = zip(coords.min(axis=0).tolist(), coords.max(axis=0).tolist(), strict=True)
+        stored.append((tuple((low, high + 1) for low, high in ends), len(own)))
+    return bounded_grid(array.num_chunks, refs, None, stored)
 
 
 def _changed_arrays(changes: ChangeSet, base: NodeTable) -> Iterator[NodeSnapshot]:

@@ -102,9 +102,13 @@ def bounded_grid(
     num_chunks: tuple[int, ...],
     refs: int,
     coords: npt.NDArray[np.uint32] | None = None,
+    stored: Sequence[tuple[Extents, int]] = (),
     limit: int = MAX_REFS,
 ) -> SplitGrid:
     """The grid of automatic splitting: boxes with about ``limit`` refs at most if these are spread evenly.
+
+    Where they are not, such as in a large array that is filled from its beginning, a box has up to twice as
+    many: were it cut at once, every commit to a full box would cut all others, too.
 
     Boxes are whole along the last axes, and a power of two along the first one that is cut, so that an array
     that grows along its first axis keeps its boxes.
@@ -115,9 +119,14 @@ def bounded_grid(
         How many refs the array has, or somewhat more.
     coords
         Coordinates that no box should have more than ``limit`` of.
+    stored
+        The extents of the manifests that there are, and how many refs are in each; taken as spread evenly
+        within.
 
     >>> bounded_grid((1000, 1000), 1_000_000).sizes, bounded_grid((1000, 1000), 100_000).is_single
     ((128, 1000), True)
+    >>> bounded_grid((1000, 1000), 300_000, stored=[(((0, 300), (0, 1000)), 300_000)]).sizes
+    (256, 1000)
     """
     whole = SplitGrid.uncut(num_chunks)
     total = volume(whole.whole())
@@ -127,7 +136,9 @@ def bounded_grid(
     room = max(limit * total // refs, total // _MAX_BOXES)
     while True:
         grid = SplitGrid(num_chunks, _box_sizes(num_chunks, room))
-        if coords is None or room < 2 or room // 2 < total // _MAX_BOXES or _fullest(grid, coords) <= limit:
+        if room < 2 or room // 2 < total // _MAX_BOXES:
+            return grid
+        if (coords is None or _fullest(grid, coords) <= limit) and _heaviest(grid, stored) <= 2 * limit:
             return grid
         room //= 2
 
@@ -146,6 +157,19 @@ def _fullest(grid: SplitGrid, coords: npt.NDArray[np.uint32]) -> int:
     numbers = grid.box_numbers(coords[contains(grid.whole(), coords)])
     _, counts = np.unique(numbers, return_counts=True)
     return int(counts.max(initial=0))
+
+
+def _heaviest(grid: SplitGrid, stored: Sequence[tuple[Extents, int]]) -> float:
+    """How many refs the box has that most of them fall into."""
+    found: dict[tuple[int, ...], float] = {}
+    for extents, count in stored:
+        of_all = volume(extents)
+        for box in grid.boxes_overlapping(extents):
+            inside = intersection(extents, grid.extents(box))
+            if inside is not None:
+                found[box] = found.get(box, 0) + min(count, of_all) * volume(inside) / of_all
+    # Chunks that are written over are counted twice; there is no room for more than one ref of each.
+    return max((min(count, volume(grid.extents(box))) for box, count in found.items()), default=0)
 
 
 def intersection(one: Extents, two: Extents) -> Extents | None:

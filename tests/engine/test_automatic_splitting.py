@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,7 @@ def small_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Manifests of at most 400 refs, so that a small array has several."""
     bounded = splitting.bounded_grid
     monkeypatch.setattr(manifests_plan, "MAX_REFS", 400)
-    monkeypatch.setattr(
-        manifests_plan, "bounded_grid", lambda shape, refs, coords: bounded(shape, refs, coords, 400)
-    )
+    monkeypatch.setattr(manifests_plan, "bounded_grid", partial(bounded, limit=400))
 
 
 def filled(config: ic.RepositoryConfig | None = None) -> ic.Repository:
@@ -83,6 +82,32 @@ def test_a_single_manifest_is_split_when_it_changes(monkeypatch: pytest.MonkeyPa
     assert max(found.values()) <= 400
     assert sum(found.values()) == SIDE * SIDE
     assert sorted([*locations(cut), "s3://bucket/0"]) == places
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_large_array_that_is_filled_bit_by_bit(step: int) -> None:
+    """Its manifests stay bounded, each commit writes few of them, and all refs are there."""
+    repo = ic.Repository.create("memory:")
+    session = repo.writable_session("main")
+    zarr.create_array(session.store, name="a", shape=(100_000,), chunks=(1,), dtype="i4", fill_value=0)
+    session.commit("empty")
+    before: dict[str, int] = {}
+    rewritten = 0
+    for number in range(20):
+        session = repo.writable_session("main")
+        for at in range(100):
+            ref = ic.VirtualChunkSpec([(number * 100 + at) * step], "s3://bucket/x", at, 1)
+            session.store.set_virtual_refs("a", [ref], validate_containers=False)
+        session.commit(f"part {number}")
+        found = manifests(repo)
+        assert max(found.values()) <= 2 * 400
+        assert sum(found.values()) == 100 * (number + 1)
+        rewritten += len(found.keys() - before.keys())
+        before = found
+    # Each commit writes the last manifest and perhaps a new one; the first ones were cut once.
+    assert rewritten <= 20 + len(before) + 2
+    assert len(before) > 2
+    assert len(locations(repo)) == 2_000
 
 
 def test_an_empty_setting_switches_it_off() -> None:
