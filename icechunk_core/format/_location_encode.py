@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from icechunk_core.format._payloads import Source, distinct_ranges
+from icechunk_core.format._payloads import Payloads, Source, distinct_ranges
 from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.locations import MAX_LOCATION_SIZE, LocationCompression, train_dictionary
 from icechunk_core.format.refs import RefKind
@@ -47,7 +47,7 @@ def _known_dictionary(arrays: Mapping[bytes, ChunkRefs], virtual: int) -> bytes 
     """The dictionary that most locations are compressed with already: these are then kept as they are."""
     uses: dict[bytes, int] = {}
     for refs in arrays.values():
-        if refs.payloads is None:
+        if refs.payloads is None or not refs.payloads.entries["compressed"].any():
             continue
         chosen = refs.payloads["source"][refs.payloads["compressed"]]
         for number, count in zip(*np.unique(chosen, return_counts=True), strict=True):
@@ -74,60 +74,77 @@ def _samples(arrays: Mapping[bytes, ChunkRefs], virtual: int, wanted: int) -> li
 
 def _location_bytes(refs: ChunkRefs, row: int) -> bytes:
     assert refs.payloads is not None
-    source, start, size, _, _, _, _, compressed = refs.payloads[row].item()
+    which = refs.payloads.which
+    return _bytes_of(refs, row if which is None else int(which[row]))
+
+
+def _bytes_of(refs: ChunkRefs, entry: int) -> bytes:
+    assert refs.payloads is not None
+    source, start, size, _, _, _, _, compressed = refs.payloads.entries[entry].item()
     location: str = refs.sources[source].location(start, size, compressed)
     return location.encode()
 
 
 def _plain(refs: ChunkRefs) -> ChunkRefs:
     """With every location decompressed."""
-    if refs.payloads is None:
+    if refs.payloads is None or not refs.payloads.entries["compressed"].any():
         return refs
-    rows = np.flatnonzero((refs.kind == RefKind.VIRTUAL) & refs.payloads["compressed"])
-    if not len(rows):
-        return refs
-    pieces = [_location_bytes(refs, row) for row in rows.tolist()]
-    return _replaced(refs, rows, pieces, np.arange(len(rows)), compressed=False)
+    entries = refs.payloads.entries
+    chosen = np.intersect1d(np.flatnonzero(entries["compressed"]), _virtual_entries(refs))
+    pieces = [_bytes_of(refs, entry) for entry in chosen.tolist()]
+    return _replaced(refs, chosen, pieces, np.arange(len(chosen)), compressed=False)
 
 
 def _compressed(refs: ChunkRefs, compressor: zstandard.ZstdCompressor, dictionary: bytes) -> ChunkRefs:
     """With every location compressed that may be; each distinct one once."""
     if refs.payloads is None:
         return refs
+    refs = ChunkRefs(refs.columns._replace(payloads=refs.payloads.packed()))
+    assert refs.payloads is not None
+    entries = refs.payloads.entries
     known = [number for number, source in enumerate(refs.sources) if source.dictionary == dictionary]
-    done = refs.payloads["compressed"] & np.isin(refs.payloads["source"], known)
-    rows = np.flatnonzero((refs.kind == RefKind.VIRTUAL) & ~done)
-    if not len(rows):
+    done = entries["compressed"] & np.isin(entries["source"], known)
+    chosen = _virtual_entries(refs)
+    chosen = chosen[~done[chosen]]
+    if not len(chosen):
         return refs
-    first, which = distinct_ranges(refs.payloads[rows])
-    plain = [_location_bytes(refs, row) for row in rows[first].tolist()]
+    first, which = distinct_ranges(entries[chosen])
+    plain = [_bytes_of(refs, entry) for entry in chosen[first].tolist()]
     short = np.array([len(location) <= MAX_LOCATION_SIZE for location in plain], dtype=bool)
     if not short.any():
         return refs
     frames = [compressor.compress(location) for location in plain if len(location) <= MAX_LOCATION_SIZE]
     numbers = np.cumsum(short) - 1
-    chosen = short[which]
+    is_short = short[which]
     return _replaced(
-        refs, rows[chosen], frames, numbers[which[chosen]], compressed=True, dictionary=dictionary
+        refs, chosen[is_short], frames, numbers[which[is_short]], compressed=True, dictionary=dictionary
     )
+
+
+def _virtual_entries(refs: ChunkRefs) -> Rows:
+    """The payload entries of virtual refs."""
+    assert refs.payloads is not None
+    virtual = refs.kind == RefKind.VIRTUAL
+    return refs.payloads.used(None if virtual.all() else virtual)
 
 
 def _replaced(
     refs: ChunkRefs,
-    rows: Rows,
+    chosen: Rows,
     pieces: list[bytes],
     which: Rows,
     *,
     compressed: bool,
     dictionary: bytes | None = None,
 ) -> ChunkRefs:
-    """With new location bytes for some rows: for each of them the number of its piece."""
+    """With new location bytes for some payload entries: for each of them the number of its piece."""
     assert refs.payloads is not None
     sizes = np.array([len(piece) for piece in pieces], dtype=np.int64)
-    payloads = refs.payloads.copy()
-    payloads["source"][rows] = len(refs.sources)
-    payloads["start"][rows] = (np.cumsum(sizes) - sizes)[which]
-    payloads["size"][rows] = sizes[which]
-    payloads["compressed"][rows] = compressed
+    entries = refs.payloads.entries.copy()
+    entries["source"][chosen] = len(refs.sources)
+    entries["start"][chosen] = (np.cumsum(sizes) - sizes)[which]
+    entries["size"][chosen] = sizes[which]
+    entries["compressed"][chosen] = compressed
     sources = (*refs.sources, Source(b"".join(pieces), dictionary=dictionary))
+    payloads = Payloads(entries, refs.payloads.which)
     return ChunkRefs(refs.columns._replace(payloads=payloads, sources=sources))

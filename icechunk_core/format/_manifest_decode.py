@@ -9,7 +9,7 @@ import numpy as np
 from icechunk_core.format._coords import bounding_box, box_keys, sorted_order
 from icechunk_core.format._flat_gather import BLOCK_ROWS, TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
-from icechunk_core.format._payloads import NO_ETAG, Payloads, Source, compacted, empty_payloads
+from icechunk_core.format._payloads import NO_ETAG, Entries, Payloads, Source, compacted, empty_entries
 from icechunk_core.format._ref_columns import RefColumns
 from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.refs import RefKind
@@ -70,7 +70,7 @@ class _ArrayDecoder:
         self.offset = np.zeros(rows, dtype=np.uint64)
         self.length = np.zeros(rows, dtype=np.uint64)
         self.chunk_ids = np.zeros((rows, 12), dtype=np.uint8)
-        self.payloads: Payloads | None = None
+        self.entries: Entries | None = None
 
     def _count_dimensions(self, depth: int) -> int:
         """As many as the first ref has coordinates."""
@@ -86,9 +86,12 @@ class _ArrayDecoder:
         del self.positions
         if (self.kind == _UNKNOWN).any():
             self.buffer.fail("a chunk ref without any target")
-        payloads, sources = self.payloads, (self.source,)
-        if payloads is not None and _used_bytes(payloads) < self.buffer.size // 4:
-            payloads, sources = compacted(payloads, sources)  # type: ignore[assignment]
+        payloads: Payloads | None = None
+        sources: tuple[Source, ...] = ()
+        if self.entries is not None:
+            payloads, sources = Payloads(self.entries), (self.source,)
+            if _used_bytes(self.entries) < self.buffer.size // 4:
+                payloads, sources = compacted(payloads, sources)
         return self._ordered(
             RefColumns(
                 self.coords,
@@ -97,7 +100,7 @@ class _ArrayDecoder:
                 self.length,
                 self.chunk_ids,
                 payloads,
-                () if payloads is None else sources,
+                sources,
             )
         )
 
@@ -126,7 +129,7 @@ class _ArrayDecoder:
         if (kind == _UNKNOWN).any():
             self._read_range(tables, _COMPRESSED, rows, _VIRTUAL)
             self._read_range(tables, _LOCATION, rows, _VIRTUAL)
-            if self.payloads is not None:
+            if self.entries is not None:
                 self._read_checksums(tables, rows)
             self._read_range(tables, _INLINE_DATA, rows, _INLINE)
         ends = self.offset[rows] + self.length[rows]
@@ -165,20 +168,20 @@ class _ArrayDecoder:
             mine = (located >= 0) & virtual
             payloads["modified"][mine] = tables.numbers(located[mine], "<u4")
 
-    def _payload_rows(self, rows: slice) -> Payloads:
-        if self.payloads is None:
-            self.payloads = empty_payloads(len(self.kind))
-        return self.payloads[rows]
+    def _payload_rows(self, rows: slice) -> Entries:
+        if self.entries is None:
+            self.entries = empty_entries(len(self.kind))
+        return self.entries[rows]
 
     def _tidy_inline(self, rows: slice) -> None:
         """Inline refs have no offset, and the length of their data, whatever their slots say."""
-        if self.payloads is None:
+        if self.entries is None:
             return
         inline = self.kind[rows] == _INLINE
         self.offset[rows][inline] = 0
-        self.length[rows][inline] = self.payloads["size"][rows][inline]
+        self.length[rows][inline] = self.entries["size"][rows][inline]
 
 
-def _used_bytes(payloads: Payloads) -> int:
-    etags = payloads["etag_size"][payloads["etag_start"] != NO_ETAG]
-    return int(payloads["size"].sum(dtype=np.int64)) + int(etags.sum(dtype=np.int64))
+def _used_bytes(entries: Entries) -> int:
+    etags = entries["etag_size"][entries["etag_start"] != NO_ETAG]
+    return int(entries["size"].sum(dtype=np.int64)) + int(etags.sum(dtype=np.int64))

@@ -18,7 +18,7 @@ from icechunk_core.errors import ErrorKind, FormatError
 from icechunk_core.format._flat_builder import MAX_BUFFER_SIZE, Later, Table, build_front, struct, u8
 from icechunk_core.format._flat_records import Field, RecordShape, record_shape
 from icechunk_core.format._location_encode import encoded_locations
-from icechunk_core.format._payloads import Payloads, Source, distinct_ranges
+from icechunk_core.format._payloads import Entries, Payloads, Source, distinct_ranges
 from icechunk_core.format._ragged import copy_ranges
 from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.locations import LocationCompression
@@ -121,16 +121,16 @@ class _Group:
         self.vtable_at = _aligned(end, 2)
         self.records_at = _aligned(self.vtable_at + len(self.shape.vtable), 8)
         self.end = self.records_at + self.count * self.shape.dtype.itemsize
+        self.payloads = refs.payloads
+        if self.payloads is not None:
+            self.payloads = (self.payloads if rows is None else self.payloads[rows]).packed()
         self.blobs: list[_Blobs] = []
         for field in fields:
             if field.dtype == "<u4" and field is not _MODIFIED:
-                blobs = _Blobs(self._payloads(), field, self.end)
+                assert self.payloads is not None
+                blobs = _Blobs(self.payloads, field, self.end)
                 self.blobs.append(blobs)
                 self.end = blobs.end
-
-    def _payloads(self) -> Payloads:
-        assert self.refs.payloads is not None
-        return self.refs.payloads if self.rows is None else self.refs.payloads[self.rows]
 
     def write(self, out: npt.NDArray[np.uint8]) -> None:
         refs, shape = self.refs, self.shape
@@ -147,43 +147,52 @@ class _Group:
                 ids = np.ascontiguousarray(refs.chunk_ids[rows])
                 records["chunk_id"] = ids.view("V12").reshape(self.count)
             elif field is _MODIFIED:
-                records["modified"] = self._payloads()["modified"]
+                assert self.payloads is not None
+                records["modified"] = self.payloads["modified"]
+        if not self.blobs:
+            return
+        assert self.payloads is not None
         tables = shape.positions(self.records_at, self.count)
         for blobs in self.blobs:
             fields = shape.dtype.fields
             assert fields is not None
-            records[blobs.field.name] = blobs.positions - (tables + fields[blobs.field.name][1])
-            blobs.write(out, self._payloads(), refs.sources)
+            targets = blobs.positions(fields[blobs.field.name][1])
+            np.subtract(targets, tables, out=records[blobs.field.name], casting="unsafe")
+            blobs.write(out, refs.sources)
 
 
 class _Blobs:
-    """Byte vectors or strings of one field; rows with the same short bytes share one."""
+    """Byte vectors or strings of one field; entries with the same short bytes share one."""
 
     def __init__(self, payloads: Payloads, field: Field, end: int) -> None:
         self.field = field
         self.prefix = "etag_" if field is _ETAG else ""
         is_text = field is _ETAG or field is _LOCATION
-        self.rows: Rows | slice = slice(None)
-        which: Rows | slice = slice(None)
-        if (
-            field is not _INLINE
-            and len(payloads)
-            and int(payloads[f"{self.prefix}size"].max()) <= _MAX_SHARED
-        ):
-            self.rows, which = distinct_ranges(payloads, self.prefix)
-        self.sizes = payloads[f"{self.prefix}size"][self.rows].astype(np.int64)
+        self.payloads = payloads
+        self.which: Rows | None = None  # of an entry; None: each row has its own bytes
+        if field is not _INLINE and int(payloads.entries[f"{self.prefix}size"].max()) <= _MAX_SHARED:
+            first, self.which = distinct_ranges(payloads.entries, self.prefix)
+            self.entries: Entries = payloads.entries[first]
+        else:
+            self.entries = payloads.rows()
+        self.sizes = self.entries[f"{self.prefix}size"].astype(np.int64)
         # A count, the bytes, for text a NUL, then up to the next multiple of four.
         room = (4 + self.sizes + int(is_text) + 3) & ~3
         start = _aligned(end, 4)
         ends = np.cumsum(room)
         self.places: Positions = ends - room + start
-        self.positions: Positions = self.places[which]
         self.end = start + (int(ends[-1]) if len(ends) else 0)
 
-    def write(self, out: npt.NDArray[np.uint8], payloads: Payloads, sources: tuple[Source, ...]) -> None:
+    def positions(self, less: int) -> Positions:
+        """Where the bytes of each row are, less some bytes."""
+        if self.which is None:
+            return self.places - less
+        return self.payloads.spread(self.places[self.which] - less)
+
+    def write(self, out: npt.NDArray[np.uint8], sources: tuple[Source, ...]) -> None:
         words = out.view("<u4")
         words[self.places >> 2] = self.sizes
-        starts, numbers = (payloads[f"{self.prefix}{name}"][self.rows] for name in ("start", "source"))
+        starts, numbers = (self.entries[f"{self.prefix}{name}"] for name in ("start", "source"))
         for number, source in enumerate(sources):
             mine = numbers == number
             copy_ranges(out, self.places[mine] + 4, source.arena, starts[mine], self.sizes[mine])
@@ -196,21 +205,25 @@ def _variants(refs: ChunkRefs) -> list[tuple[Rows | None, list[Field]]]:
     payloads = refs.payloads
     if payloads is None:
         return [(None, _with_offset([_LENGTH, _CHUNK_ID], refs.offset))]
-    is_virtual = refs.kind == RefKind.VIRTUAL
-    has_etag = is_virtual & (payloads["etag_start"] >= 0)
-    has_time = is_virtual & (payloads["modified"] > 0)
-    compressed = is_virtual & payloads["compressed"]
-    codes = refs.kind.astype(np.int64) + 4 * has_etag + 8 * has_time + 16 * compressed
+    entries = payloads.entries
+    own = (
+        4 * (entries["etag_start"] >= 0).astype(np.uint8)
+        + np.uint8(8) * (entries["modified"] > 0)
+        + np.uint8(16) * entries["compressed"]
+    )
+    codes = refs.kind + np.where(refs.kind == RefKind.VIRTUAL, payloads.spread(own), np.uint8(0))
+    counts = np.bincount(codes, minlength=32)
     variants: list[tuple[Rows | None, list[Field]]] = []
-    for code in np.unique(codes).tolist():
-        rows = np.flatnonzero(codes == code)
+    for code in np.flatnonzero(counts).tolist():
+        rows = None if counts[code] == len(codes) else np.flatnonzero(codes == code)
+        offset = refs.offset if rows is None else refs.offset[rows]
         kind = code & 3
         if kind == RefKind.INLINE:
             fields = [_INLINE]
         elif kind == RefKind.NATIVE:
-            fields = _with_offset([_LENGTH, _CHUNK_ID], refs.offset[rows])
+            fields = _with_offset([_LENGTH, _CHUNK_ID], offset)
         else:
-            fields = _with_offset([_LENGTH], refs.offset[rows])
+            fields = _with_offset([_LENGTH], offset)
             fields.append(_COMPRESSED if code & 16 else _LOCATION)
             fields += [_ETAG] * bool(code & 4) + [_MODIFIED] * bool(code & 8)
         variants.append((rows, fields))

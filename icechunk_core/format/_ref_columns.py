@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from icechunk_core.errors import ErrorKind, InvalidInputError
 from icechunk_core.format._coords import Coords
-from icechunk_core.format._payloads import Payloads, Source, empty_payloads, merged_sources
+from icechunk_core.format._payloads import Payloads, Source, empty_entries, empty_payloads, merged_sources
 from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef, RefKind
 
 __all__ = [
@@ -91,11 +91,9 @@ def merged_columns(
         to the new row before it.
     """
     rows, new = len(base.kind), len(added.kind)
-    sources = base.sources
+    payloads, sources = None, base.sources
     if base.payloads is not None or added.payloads is not None:
-        columns, sources = merged_sources([_with_payloads(base), _with_payloads(added)])
-        base = base._replace(payloads=columns[:rows])
-        added = added._replace(payloads=columns[rows:])
+        payloads, sources = merged_sources([_with_payloads(base), _with_payloads(added)])
     overwritten = np.array_equal(dropped, before)
     is_new = np.zeros(rows - len(dropped) + new, dtype=bool)
     if not overwritten:
@@ -105,7 +103,7 @@ def merged_columns(
 
     def merge(old: npt.NDArray[Any], fresh: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if overwritten:
-            result = old.copy()
+            result = old.copy(order="K")
             result[before] = fresh
         else:
             result = np.empty((len(is_new), *old.shape[1:]), dtype=old.dtype, order=_order(old))
@@ -113,9 +111,9 @@ def merged_columns(
             result[is_new] = fresh
         return result
 
-    payloads = None
-    if base.payloads is not None and added.payloads is not None:
-        payloads = merge(base.payloads, added.payloads)
+    if payloads is not None:
+        which = payloads.numbers()
+        payloads = Payloads(payloads.entries, merge(which[:rows], which[rows:])).tidy()
     return RefColumns(
         merge(base.coords, added.coords),
         merge(base.kind, added.kind),
@@ -207,11 +205,10 @@ def virtual_columns(
         writer.add(location.encode(), None, None)
     writer.add(b"", etag, last_modified)
     known, sources = writer.finish()
-    payloads = empty_payloads(rows)
-    payloads["start"] = known["start"][which]
-    payloads["size"] = known["size"][which]
+    entries = known.entries[:-1].copy()
     for name in ("etag_start", "etag_size", "modified"):
-        payloads[name] = known[name][-1]
+        entries[name] = known.entries[name][-1]
+    payloads = Payloads(entries, which.astype(np.uint32))
     return RefColumns(
         coords,
         np.full(rows, _VIRTUAL, dtype=np.uint8),
@@ -245,14 +242,14 @@ class _PayloadWriter:
         self.modified.append(modified or 0)
 
     def finish(self) -> tuple[Payloads, tuple[Source, ...]]:
-        rows = empty_payloads(len(self.modified))
+        rows = empty_entries(len(self.modified))
         sizes = np.fromiter(map(len, self.pieces), dtype=np.int64, count=len(self.pieces))
         starts = np.cumsum(sizes) - sizes
         rows["start"], rows["size"] = starts[::2], sizes[::2]
         rows["etag_start"][self.etags] = starts[1::2][self.etags]
         rows["etag_size"] = sizes[1::2]
         rows["modified"] = self.modified
-        return rows, (Source(b"".join(self.pieces)),)
+        return Payloads(rows), (Source(b"".join(self.pieces)),)
 
 
 def _checked_id(chunk_id: bytes) -> bytes:

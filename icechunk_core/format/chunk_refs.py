@@ -82,7 +82,7 @@ class ChunkRefs:
         Bytes inside the object; inline: 0 and the number of bytes.
     chunk_ids : uint8[n, 12]
         Zero for inline and virtual refs.
-    payloads : structured array or None
+    payloads : Payloads or None
         Where inline data, locations and ETags are (see `_payloads`); None if all refs are native.
     sources
         The buffers that ``payloads`` points into.
@@ -274,9 +274,7 @@ class ChunkRefs:
             start = 12 * row
             return new_native_ref((bytes(id_bytes[start : start + 12]), offset[row], length[row]))
         assert self.payloads is not None
-        source, start, size, etag_source, etag_start, etag_size, modified, compressed = self.payloads[
-            row
-        ].item()
+        source, start, size, etag_source, etag_start, etag_size, modified, compressed = self.payloads.row(row)
         if kind == _INLINE:
             return InlineRef(self.sources[source].take(start, size))
         etag = self.sources[etag_source].text(etag_start, etag_size, "ETag") if etag_start >= 0 else None
@@ -318,11 +316,12 @@ class ChunkRefs:
         if not len(rows):
             return []
         assert self.payloads is not None
-        chosen = self.payloads[rows]
-        columns = (chosen[name].tolist() for name in ("source", "start", "size", "compressed"))
-        return [
+        chosen = self.payloads[rows].packed()
+        columns = (chosen.entries[name].tolist() for name in ("source", "start", "size", "compressed"))
+        known = [
             self.sources[n].location(at, size, packed) for n, at, size, packed in zip(*columns, strict=True)
         ]
+        return known if chosen.which is None else [known[number] for number in chosen.which.tolist()]
 
     def __eq__(self, other: object) -> bool:
         """Same coordinates and the same refs, wherever their bytes are kept."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icechunk_core.format._payloads import PAYLOAD, Payloads, Source
+from icechunk_core.format._payloads import PAYLOAD, Entries, Payloads, Source
 from icechunk_core.format._ref_columns import RefColumns
 from icechunk_core.format.chunk_refs import ChunkRefs
 from icechunk_core.format.refs import RefKind
@@ -36,7 +36,7 @@ def encode_columns(refs: ChunkRefs) -> list[Any]:
     return [
         len(refs), refs.ndim, refs.coords.astype(_U32, order="C").tobytes(), refs.kind.tobytes(),
         refs.offset.astype(_U64).tobytes(), refs.length.astype(_U64).tobytes(), refs.chunk_ids.tobytes(),
-        b"" if payloads is None else payloads.tobytes(), [bytes(source.arena) for source in sources],
+        b"" if payloads is None else payloads.rows().tobytes(), [bytes(source.arena) for source in sources],
     ]  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def decode_columns(
     small = (offset < _LARGEST) & (length < _LARGEST) & (offset + length < _LARGEST)
     _require(small.all(), "range of a chunk")
     _require((kind <= max(RefKind)).all(), "kind of a chunk ref")
-    table: Payloads | None = None
+    table: Entries | None = None
     if payloads or (kind != RefKind.NATIVE).any():
         _require(len(payloads) == rows * PAYLOAD.itemsize, "length of a column")
         table = np.frombuffer(payloads, PAYLOAD)
@@ -74,7 +74,7 @@ def decode_columns(
             offset.astype(np.uint64),
             length.astype(np.uint64),
             np.frombuffer(ids, np.uint8).reshape(rows, 12),
-            table,
+            None if table is None else Payloads(table),
             tuple([Source(buffer, name="change set") for buffer in buffers]) if table is not None else (),
         )
     )
@@ -83,7 +83,7 @@ def decode_columns(
 
 
 def _check_payloads(
-    table: Payloads, kind: npt.NDArray[np.uint8], length: npt.NDArray[np.uint64], buffers: list[bytes]
+    table: Entries, kind: npt.NDArray[np.uint8], length: npt.NDArray[np.uint64], buffers: list[bytes]
 ) -> None:
     used = table[kind != RefKind.NATIVE]
     inline = kind == RefKind.INLINE
@@ -94,7 +94,7 @@ def _check_payloads(
     _check_ranges(used[used["etag_start"] >= 0], "etag_", buffers)
 
 
-def _check_ranges(used: Payloads, prefix: str, buffers: list[bytes]) -> None:
+def _check_ranges(used: Entries, prefix: str, buffers: list[bytes]) -> None:
     if not len(used):
         return
     source, start = used[f"{prefix}source"], used[f"{prefix}start"]
