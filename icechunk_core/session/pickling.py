@@ -18,17 +18,19 @@ __all__ = ["restore_state", "save_state"]
 def save_state(state: SessionState) -> dict[str, Any]:
     """A picklable description of a session, uncommitted changes included."""
     with state.lock:
-        run(state.sink.flush(), may_suspend=state.may_suspend)
-        return {
+        saved = {
             "context": state.context,
             "base_id": state.base.id,
             "mode": state.mode.value,
             "branch": state.branch,
             "changes": state.changes.to_bytes(),
             "commit_metadata": dict(state.commit_metadata),
-            "unsynced": state.sink.unsynced(),
             "is_fork": state.is_fork,
         }
+    # Afterwards: whatever the changes refer to was put into the sink before. And without the lock, for which
+    # another thread may wait on the very loop that has to write the chunks.
+    run(state.sink.flush(), may_suspend=state.may_suspend)
+    return {**saved, "unsynced": state.sink.unsynced()}
 
 
 def restore_state(saved: dict[str, Any]) -> SessionState:

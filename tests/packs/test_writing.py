@@ -274,6 +274,21 @@ def test_two_flushes_at_once(tmp_path: Path) -> None:
     assert held(repo, written) == written
 
 
+def test_pickling_while_another_thread_works() -> None:
+    """A fork that is pickled before its chunks are written does not stop the loop that has to write them."""
+    gate = Gate(ic.in_memory_storage())
+    session = with_array(ic.Repository.create(gate.storage, packs=SMALL))
+    fork = session.fork()
+    fork._state.sink.put_at_once(chunk(1), 1_000)
+    with ThreadPoolExecutor(2) as pool:
+        pickling = pool.submit(lambda: fork.__getstate__()["state"])
+        assert gate.arrived.acquire(timeout=60)
+        asking = pool.submit(fork.chunk_type, "/x", [1])
+        assert asking.result(60) is ic.ChunkType.uninitialized
+        gate.open.set()
+        assert pickling.result(60)["is_fork"]
+
+
 def test_discarded_chunks_are_gone(tmp_path: Path) -> None:
     """Discarding changes leaves the session usable; what is written afterwards is committed, nothing else."""
     repo = ic.Repository.create(str(tmp_path / "r"), packs=SMALL)
