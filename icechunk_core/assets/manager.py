@@ -60,7 +60,9 @@ class AssetManager:
             settings.chunk_cache_bytes, len, may_suspend=suspends
         )
         self._caches_chunks = settings.chunk_cache_bytes > 0
-        self._reader = _make_reader(storage, packs or PackConfig())
+        packs = packs or PackConfig()
+        self._over_read = packs.over_read_bytes
+        self._reader = _make_reader(storage, packs)
 
     def observed_by(self, storage: Storage, *stats: IoStats) -> AssetManager:
         """The same assets and caches, reached through the same storage as it is observed by counters."""
@@ -134,8 +136,7 @@ class AssetManager:
         start, end = (0, length) if byte_range is None else resolve_range(byte_range, length)
         first = ref.offset + start
         if self._caches_chunks:
-            whole = await self._chunks.get((ref.chunk_id, ref.offset, length), lambda: self._load_chunk(ref))
-            return memoryview(whole)[start:end]
+            return await self._cached_part(ref, start, end)
         return await self._read_chunk(ref.chunk_id, first, ref.offset + end)
 
     def chunk_at_once(self, ref: NativeRef) -> Buffer | Later:
@@ -157,6 +158,15 @@ class AssetManager:
         if data is LATER or len(data) == length:
             return data
         raise _broken_chunk(key, f"{length} bytes were expected at {start}, {len(data)} are there")
+
+    async def _cached_part(self, ref: NativeRef, start: int, end: int) -> Buffer:
+        """A part of a chunk from the cache, which gets the whole chunk unless too much would be read in vain."""
+        chunk_id, offset, length = ref
+        if end - start + self._over_read < length and self._chunks.peek(ref) is None:
+            ref = NativeRef(chunk_id, offset + start, end - start)
+            start, end = 0, ref.length
+        whole = await self._chunks.get(ref, lambda: self._load_chunk(ref))
+        return memoryview(whole)[start:end]
 
     async def _load_chunk(self, ref: NativeRef) -> bytes:
         return bytes(await self._read_chunk(ref.chunk_id, ref.offset, ref.offset + ref.length))

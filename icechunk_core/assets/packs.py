@@ -191,9 +191,9 @@ class PackingSink(ObjectSink):
                 left = [pack for pack in wanted if pack.id in self._waiting]
                 elsewhere = [pack.flight for pack in left if pack.flight is not None and pack.under_way()]
                 mine = [(pack, self._claim(pack)) for pack in left if not pack.under_way()]
-            if not left:
-                self._spares.clear()
-                return
+                if not left:
+                    self._spares.clear()
+                    return
             await self._write_here(mine)
             for flight in elsewhere:
                 with suppress(Exception):  # what failed elsewhere is tried here, in the next round

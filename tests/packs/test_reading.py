@@ -20,7 +20,7 @@ from icechunk_core.contract.wrappers import Fault, with_faults, with_latency, wi
 from icechunk_core.drive import new_future, run_direct
 from icechunk_core.errors import Corrupt, InvalidRange, NotFound, StorageError, Unavailable
 from icechunk_core.format.refs import VirtualRef
-from tests.interop.implementations import get
+from tests.interop.implementations import get, put
 from tests.packs.support import chunk, fill, refs, with_array
 
 SIZE = 100_000
@@ -308,6 +308,29 @@ def test_chunk_cache_is_shared_and_bounded() -> None:
     for n in range(30):
         assert get(second, f"x/c/{n}") == written[n]
     assert repo._context.assets._chunks.cache._weight <= 10_000
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3_000, 10_000_000])
+@pytest.mark.parametrize("over_read", [0, 2_000])
+def test_parts_of_chunks_with_a_cache(limit: int, over_read: int) -> None:
+    """Whatever the cache may hold, a part of a chunk costs no more bytes than may be read in vain."""
+    counted, metrics = with_metrics(ic.in_memory_storage())
+    config = ic.RepositoryConfig(caching=ic.CachingConfig(num_bytes_chunks=limit))
+    packs = ic.PackConfig(over_read_bytes=over_read, read_ahead_bytes=0)
+    repo = ic.Repository.create(counted, config, packs=packs)
+    session = with_array(repo)
+    large, small = chunk(1, 50_000), chunk(2, 1_500)
+    put(session, {"x/c/1": large, "x/c/2": small})
+    session.commit("filled")
+    state = repo.readonly_session("main")._state
+    run_direct(state.chunk_ref("/x", (1,)))  # the manifest
+    for n, data in ((1, large), (2, small)):
+        for start, end in ((5, 105), (5, 105), (1_000, 1_001), (0, len(data)), (7, 8)):
+            metrics.reset()
+            assert run_direct(state.read_chunk("/x", (n,), Range(start, end))) == data[start:end]
+            assert metrics.bytes_read <= end - start + over_read
+    if limit >= len(large):  # all of it was read, and is there
+        assert metrics.calls["get_range"] == 0
 
 
 def test_ranges_of_waiting_chunks() -> None:
