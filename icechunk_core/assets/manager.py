@@ -159,6 +159,21 @@ class AssetManager:
             return data
         raise _broken_chunk(key, f"{length} bytes were expected at {start}, {len(data)} are there")
 
+    @property
+    def caches_chunks(self) -> bool:
+        """Whether chunks are kept in a cache."""
+        return self._caches_chunks
+
+    async def part(self, chunk_id: bytes, start: int, end: int) -> Buffer:
+        """Bytes of a chunk object in which several chunks may be; the cache of chunks is passed by.
+
+        Raises
+        ------
+        Corrupt
+            As `chunk`.
+        """
+        return await self._read_chunk(chunk_id, start, end)
+
     async def _cached_part(self, ref: NativeRef, start: int, end: int) -> Buffer:
         """A part of a chunk from the cache, which gets the whole chunk unless too much would be read in vain."""
         chunk_id, offset, length = ref

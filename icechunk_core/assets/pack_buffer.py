@@ -91,6 +91,21 @@ class PackBuffer:
         self._at = end
         self.size += size
 
+    def room(self, size: int, count: int) -> memoryview:
+        """Where up to ``count`` chunks of equal size fit side by side, one at least; the lock is held.
+
+        Nothing is taken until `took` says so.
+        """
+        if self._at + size > self._limit:
+            self._grow(size)
+        fitting = min(count, (self._limit - self._at) // size)
+        return self._last[self._at : self._at + fitting * size]
+
+    def took(self, size: int) -> None:
+        """So many bytes of what `room` gave are chunks now; the lock is held."""
+        self._at += size
+        self.size += size
+
     def _grow(self, size: int) -> None:
         segment = self._spares.take() if size <= _LARGEST_SEGMENT else None
         if segment is None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -101,6 +101,11 @@ class PackingSink(ObjectSink):
         """Packs by id."""
         return self._waiting
 
+    @property
+    def largest_chunk(self) -> int:
+        """Bytes of the largest chunk that is packed."""
+        return self._largest_chunk
+
     def peek(self, ref: NativeRef) -> Buffer | None:
         """A view of the payload, if its pack is not in the storage yet."""
         pack = self._waiting.get(ref.chunk_id)
@@ -130,6 +135,26 @@ class PackingSink(ObjectSink):
             start = pack.size
             pack.append(data, size)
         return new_native_ref((pack.id, start, size))
+
+    def put_block_at_once(
+        self, size: int, count: int, fill: Callable[[memoryview], None]
+    ) -> tuple[bytes, int, int] | None:
+        """Take up to ``count`` small chunks of equal size, which ``fill`` writes side by side into a pack.
+
+        Gives the pack's id, the offset of the first, and how many were taken; ``None``, and nothing was done,
+        where `put_at_once` gives that. If ``fill`` fails, nothing was taken.
+        """
+        if size > self._largest_chunk or self._sealed_bytes > self._most_buffered:
+            return None
+        with self._lock:
+            pack = self._open
+            if pack is None or pack.size + size > self._capacity:
+                pack = self._next_pack(pack)
+            start = pack.size
+            view = pack.room(size, min(count, (self._capacity - start) // size))
+            fill(view)
+            pack.took(len(view))
+        return pack.id, start, len(view) // size
 
     def _next_pack(self, full: PackBuffer | None) -> PackBuffer:
         if full is not None:

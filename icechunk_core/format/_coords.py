@@ -155,6 +155,37 @@ class CoordIndex:
         row = bisect_left(keys, key)
         return row if row < self._rows and keys[row] == key else -1
 
+    def find_many(self, coords: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+        """The rows of many coordinates, ``[n, ndim]``, -1 where there is none.
+
+        >>> index = CoordIndex(np.array([[0, 1], [2, 0]], dtype=np.uint32))
+        >>> index.find_many(np.array([[2, 0], [1, 1], [9, 9]])).tolist()
+        [1, -1, -1]
+        """
+        rows = np.full(len(coords), -1, dtype=np.intp)
+        if coords.shape[1] != self._ndim or not self._rows:
+            return rows
+        if type(self._keys) is _ByteRows:
+            rows[:] = [self.find(coord) for coord in coords.tolist()]
+            return rows
+        inside = np.ones(len(coords), dtype=np.bool_)
+        keys = np.zeros(len(coords), dtype=np.int64)
+        for axis, (low, size) in enumerate(zip(self._lows, self._sizes, strict=True)):
+            step = coords[:, axis].astype(np.int64) - low
+            inside &= (step >= 0) & (step < size)
+            keys *= size
+            keys += step
+        keys = keys[inside]
+        if self._table is not None:
+            rows[inside] = np.asarray(self._table)[keys]
+        elif self._keys is None:
+            rows[inside] = keys
+        else:
+            known = np.asarray(self._keys)
+            found = np.minimum(np.searchsorted(known, keys), self._rows - 1)
+            rows[inside] = np.where(known[found] == keys, found, -1)
+        return rows
+
 
 class _ByteRows:
     """Rows as big-endian byte strings, made one at a time."""

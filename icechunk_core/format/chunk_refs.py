@@ -255,6 +255,13 @@ class ChunkRefs:
             index = self._index = CoordIndex(self.coords)
         return index.find(coord)
 
+    def find_many(self, coords: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+        """The rows of many coordinates, ``[n, ndim]``, -1 where there is no ref."""
+        index = self._index
+        if index is None:
+            index = self._index = CoordIndex(self.coords)
+        return index.find_many(coords)
+
     def ref(self, row: int) -> ChunkRef:
         """One ref as a value.
 

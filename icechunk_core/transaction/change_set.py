@@ -21,7 +21,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import frozen
 
 from icechunk_core.errors import AlreadyExistsError, ErrorKind
-from icechunk_core.format.manifest import ChunkRef
+from icechunk_core.format.manifest import ChunkRef, ChunkRefs
 from icechunk_core.format.snapshot import ArrayData, NodeSnapshot, NodeTable
 from icechunk_core.format.transaction_log import Move
 from icechunk_core.format.zarr_metadata import NodeMetadata
@@ -202,6 +202,13 @@ class ChangeSet:
         ):
             mine = self.chunks[node_id] = ColumnChanges(mine)
         mine.update(refs)
+
+    def set_chunk_columns(self, node_id: bytes, refs: ChunkRefs) -> None:
+        """Record many chunks' new refs at once, which stay columns."""
+        mine = self.chunks.get(node_id)
+        if not isinstance(mine, ColumnChanges):
+            mine = self.chunks[node_id] = ColumnChanges(mine or {})
+        mine.add(refs)
 
     def chunk(self, node_id: bytes, coords: Coords) -> ChunkRef | Literal[Missing.MISSING] | None:
         """The session's own ref, None if it deleted the chunk, `MISSING` if it did not touch it."""

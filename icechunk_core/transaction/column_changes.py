@@ -155,6 +155,11 @@ class ColumnChanges(MutableMapping[Coords, ChunkRef | None]):
         return joined
 
     @property
+    def blocks(self) -> Sequence[ChunkRefs]:
+        """What was set together, oldest first; `single` counts before them, and is to be looked at before."""
+        return self._blocks
+
+    @property
     def single(self) -> Mapping[Coords, ChunkRef | None]:
         """What was set one by one."""
         return self._single
