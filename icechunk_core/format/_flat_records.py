@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -62,6 +63,11 @@ def record_shape(ndim: int, fields: Sequence[Field]) -> RecordShape:
 
     8-byte fields are aligned to 8, so records must start at multiples of 8 then; of 4 otherwise.
     """
+    return _record_shape(ndim, tuple(fields))
+
+
+@lru_cache(maxsize=256)
+def _record_shape(ndim: int, fields: tuple[Field, ...]) -> RecordShape:
     names, formats, offsets = [_VTABLE_OFFSET, _INDEX], ["<i4", "<u4"], [0, 4]
     end = 8
     slots = {0: 4}
