@@ -175,7 +175,7 @@ class AssetManager:
         return await self._read_chunk(chunk_id, start, end)
 
     async def _cached_part(self, ref: NativeRef, start: int, end: int) -> Buffer:
-        """A part of a chunk from the cache, which gets the whole chunk unless too much would be read in vain."""
+        """A part of a chunk; the cache gets the whole chunk unless too much would be read in vain."""
         chunk_id, offset, length = ref
         if end - start + self._over_read < length and self._chunks.peek(ref) is None:
             ref = NativeRef(chunk_id, offset + start, end - start)

@@ -167,17 +167,20 @@ class CoalescingReader:
     ----------
     over_read
         Bytes that one request may fetch in vain between those that were asked for.
+    joins
+        Whether a read may be answered by a request that began before it: not where objects change.
     """
 
-    def __init__(self, storage: Storage, streams: Streams, over_read: int) -> None:
+    def __init__(self, storage: Storage, streams: Streams, over_read: int, *, joins: bool = True) -> None:
         self._storage = storage
+        self._joins = joins
         self._streams = streams
         self._over_read = over_read
         self._collections: LoopLocal[_Collection] = LoopLocal(_Collection)
 
     def on(self, storage: Storage) -> CoalescingReader:
         """See `RangeReader`."""
-        return CoalescingReader(storage, self._streams, self._over_read)
+        return CoalescingReader(storage, self._streams, self._over_read, joins=self._joins)
 
     def at_once(self, key: str, start: int, end: int) -> Buffer | Later:
         """See `RangeReader`: what was read ahead."""
@@ -194,7 +197,7 @@ class CoalescingReader:
                 return await self._storage.get_range_hook(key, Range(start, end), None)
             collection = self._collections.get()
             request = Request(key, start, end, new_future())
-            if not collection.join(request):
+            if not (self._joins and collection.join(request)):
                 collection.requests.append(request)
                 if not collection.open:
                     await self._lead(collection, request)

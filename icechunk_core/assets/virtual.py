@@ -248,7 +248,7 @@ class VirtualChunks:
         # Nothing is read ahead: these objects may change, and what was fetched before would hide it.
         reader: RangeReader = DirectReader(storage, Streams(0))
         if storage.may_suspend:
-            reader = CoalescingReader(storage, Streams(0), self._over_read)
+            reader = CoalescingReader(storage, Streams(0), self._over_read, joins=False)
         with self._lock:
             return self._storages.setdefault(prefix, (storage, reader))
 

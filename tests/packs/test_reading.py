@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -290,6 +291,32 @@ async def test_changed_objects_are_noticed() -> None:
         assert await virtual.read(VirtualRef("file:///data/a", at, 10), None) == DATA[at : at + 10]
     await storage.put("a", DATA[::-1])
     assert await virtual.read(VirtualRef("file:///data/a", 490, 10), None) == DATA[::-1][490:500]
+
+
+async def test_a_read_of_a_changed_object_does_not_get_what_an_earlier_one_fetches() -> None:
+    """A read that begins after an object was replaced sees the new one, whatever is still under way."""
+    storage = storage_with_data()
+    get_range = storage.hook("get_range")
+    arrived, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> Any:
+        found = await get_range(*arguments)
+        arrived.set()
+        await answer.wait()
+        return found
+
+    capabilities = evolve(storage.capabilities, may_suspend=True)
+    virtual = virtual_chunks(storage.with_hooks(capabilities, get_range=slow))
+    ref = VirtualRef("file:///data/a", 100, 50)
+    first = asyncio.ensure_future(virtual.read(ref, None))
+    await arrived.wait()
+    await storage.put("a", DATA[::-1])
+    second = asyncio.ensure_future(virtual.read(ref, None))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    answer.set()
+    assert await first == DATA[100:150]
+    assert await second == DATA[::-1][100:150]
 
 
 def test_chunk_cache_is_shared_and_bounded() -> None:
