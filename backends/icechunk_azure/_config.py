@@ -20,11 +20,23 @@ AnyAzureCredential = (
 )
 
 _MIB = 1 << 20
+_LARGEST = 4000 * _MIB
+"""Bytes of a block: the service's rule. One put may have somewhat more."""
 
 
 def _positive(instance: object, attribute: Any, value: float) -> None:
     if not value > 0:
         raise StorageConfigError(f"the option {attribute.name!r} must be greater than 0, not {value!r}")
+
+
+def _not_negative(instance: object, attribute: Any, value: float) -> None:
+    if value < 0:
+        raise StorageConfigError(f"the option {attribute.name!r} must not be negative, not {value!r}")
+
+
+def _positive_if_any(instance: object, attribute: Any, value: float | None) -> None:
+    if value is not None:
+        _positive(instance, attribute, value)
 
 
 def _prefix(value: Any) -> str:
@@ -93,6 +105,11 @@ class AzureConfig:
     max_attempts, deadline
         Attempts at one request, and seconds after which none is begun (they were called
         ``max_tries`` and ``retry_deadline``).
+    first_wait, longest_wait
+        Seconds: the ceiling of the first wait before a repetition, which doubles up to the longest.
+    attempt_timeout, total_timeout
+        Seconds for one request with its answer, and for a request with its repetitions, whatever it
+        transfers; no limits of their own by default.
     concurrency
         Connections of one event loop.
     single_put, block_size
@@ -122,12 +139,32 @@ class AzureConfig:
     hierarchical: bool = False
     lean: bool = True
     user_agent: str | None = None
-    connect_timeout: float = field(default=5.0, validator=_positive)
-    read_timeout: float = field(default=30.0, validator=_positive)
-    max_attempts: int = field(default=6, validator=_positive, metadata={"formerly": ("max_tries",)})
-    deadline: float = field(default=45.0, validator=_positive, metadata={"formerly": ("retry_deadline",)})
+    connect_timeout: float = field(default=5.0, validator=_positive, metadata={"tuned_by": "connect_timeout"})
+    read_timeout: float = field(default=30.0, validator=_positive, metadata={"tuned_by": "read_timeout"})
+    max_attempts: int = field(
+        default=6, validator=_positive, metadata={"formerly": ("max_tries",), "tuned_by": "attempts"}
+    )
+    deadline: float = field(
+        default=45.0,
+        validator=_positive,
+        metadata={"formerly": ("retry_deadline",), "tuned_by": "total_timeout"},
+    )
+    first_wait: float = field(default=0.1, validator=_not_negative, metadata={"tuned_by": "first_wait"})
+    longest_wait: float = field(default=5.0, validator=_not_negative, metadata={"tuned_by": "longest_wait"})
+    attempt_timeout: float | None = field(
+        default=None, validator=_positive_if_any, metadata={"tuned_by": "attempt_timeout"}
+    )
+    total_timeout: float | None = field(
+        default=None, validator=_positive_if_any, metadata={"tuned_by": "total_timeout"}
+    )
     concurrency: int = field(default=64, validator=_positive)
-    single_put: int = field(default=16 * _MIB, validator=_positive)
-    block_size: int = field(default=8 * _MIB, validator=_positive)
-    part_size: int = field(default=8 * _MIB, validator=_positive)
-    parallel: int = field(default=6, validator=_positive)
+    single_put: int = field(
+        default=16 * _MIB,
+        validator=_positive,
+        metadata={"tuned_by": "multipart_threshold", "at_least": 1, "at_most": _LARGEST},
+    )
+    block_size: int = field(
+        default=8 * _MIB, validator=_positive, metadata={"tuned_by": "part_size", "at_most": _LARGEST}
+    )
+    part_size: int = field(default=8 * _MIB, validator=_positive, metadata={"tuned_by": "part_size"})
+    parallel: int = field(default=6, validator=_positive, metadata={"tuned_by": "concurrent_parts"})

@@ -92,7 +92,9 @@ class Connections:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=config.concurrency, limit_per_host=config.concurrency),
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=config.connect_timeout, sock_read=config.read_timeout
+                total=config.attempt_timeout,
+                sock_connect=config.connect_timeout,
+                sock_read=config.read_timeout,
             ),
             auto_decompress=False,
             headers={"User-Agent": config.user_agent} if config.user_agent else None,

@@ -42,6 +42,7 @@ from icechunk_core.contract import (
     RetryPolicy,
     Version,
     hookimpl,
+    within,
 )
 from icechunk_core.contract.errors import (
     AlreadyExists,
@@ -97,7 +98,7 @@ class AzureStorage:
         self._way = described(location.credentials)
         self._names = BlobNames(location.prefix)
         self._connections = Connections(config, self._make_wire)
-        policy = RetryPolicy(attempts=config.max_attempts, deadline=config.deadline)
+        policy = RetryPolicy(config.max_attempts, config.first_wait, config.longest_wait, config.deadline)
         self._retrying = Retrying(policy, self._clock, ids)
         self._reader = Reader(self._run, config.part_size, config.parallel)
         single_put = config.single_put if config.lean else min(config.single_put, LARGEST_PUT)
@@ -205,14 +206,20 @@ class AzureStorage:
             used.append(identity)
             return await request(await self._connections.wire(identity))
 
+        async def repeated() -> T:
+            total = self._config.total_timeout
+            if total is None:
+                return await self._retrying.run(attempt, repeatable=repeatable)
+            return await within(total, lambda: self._retrying.run(attempt, repeatable=repeatable))
+
         try:
-            return await self._retrying.run(attempt, repeatable=repeatable)
+            return await repeated()
         except (Unauthenticated, PermissionDenied):
             if not self._source.renewable or not used:
                 raise
             if await self._source.renewed(used[-1]) == used[-1]:
                 raise
-            return await self._retrying.run(attempt, repeatable=repeatable)
+            return await repeated()
 
     async def _pages(self, prefix: str) -> AsyncIterator[Sequence[Entry]]:
         token: str | None = None

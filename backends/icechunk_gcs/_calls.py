@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 from icechunk_core.clock import Clock, SystemClock
-from icechunk_core.contract import RetryPolicy
+from icechunk_core.contract import RetryPolicy, within
 from icechunk_core.contract.errors import Closed
 from icechunk_core.ids import IdSource
 from icechunk_gcs._client import Client
@@ -35,7 +35,7 @@ class Calls:
         self._settings = settings
         self._clock: Clock = clock if clock is not None else SystemClock()
         config = settings.config
-        policy = RetryPolicy(attempts=config.max_attempts, deadline=config.deadline)
+        policy = RetryPolicy(config.max_attempts, config.first_wait, config.longest_wait, config.deadline)
         self._retrying = Retrying(self._clock, ids, policy)
         self._client: Client | None = None
         self._closed = False
@@ -44,7 +44,10 @@ class Calls:
 
     async def repeated(self, attempt: Attempt[T], *, conditional: bool = False) -> T:
         """The result of an operation, tried again as the policy says; see `Retrying`."""
-        return await self._retrying(attempt, conditional=conditional)
+        total = self._settings.config.total_timeout
+        if total is None:
+            return await self._retrying(attempt, conditional=conditional)
+        return await within(total, lambda: self._retrying(attempt, conditional=conditional))
 
     async def plain(self, request: Request, key: str | None, size: int | None) -> Reply:
         """One attempt at a plain request that moves so many bytes.
@@ -97,7 +100,9 @@ class Calls:
 
     def _patience(self, size: int | None) -> float:
         """Seconds that one attempt may take."""
-        return self._settings.config.deadline + (_UNKNOWN_SIZE if size is None else size) / _SLOWEST
+        config = self._settings.config
+        patience = config.deadline + (_UNKNOWN_SIZE if size is None else size) / _SLOWEST
+        return patience if config.attempt_timeout is None else min(patience, config.attempt_timeout)
 
     # --- the client
 

@@ -68,6 +68,16 @@ def _positive(instance: object, attribute: Any, value: float) -> None:
         raise StorageConfigError(f"the option {attribute.name!r} must be greater than 0, not {value!r}")
 
 
+def _not_negative(instance: object, attribute: Any, value: float) -> None:
+    if value < 0:
+        raise StorageConfigError(f"the option {attribute.name!r} must not be negative, not {value!r}")
+
+
+def _positive_if_any(instance: object, attribute: Any, value: float | None) -> None:
+    if value is not None:
+        _positive(instance, attribute, value)
+
+
 @frozen(repr=False)
 class GcsConfig:
     """Which bucket to open, and how.
@@ -111,11 +121,19 @@ class GcsConfig:
         Seconds to wait for a connection, and for the next bytes on one.
     deadline
         Seconds after which an operation gives up, all repetitions included.
+    attempt_timeout, total_timeout
+        Seconds for one request with its answer, and for a request with its repetitions, whatever it
+        transfers; no limits of their own by default.
     max_attempts
         How often a request is sent that fails for a passing reason (it was called ``max_tries``).
+    first_wait, longest_wait
+        Seconds: the ceiling of the first wait before a repetition, which doubles up to the longest.
     resumable_from
         Objects of this many bytes or more are uploaded in several requests. Conditional puts,
         unless they are larger than 256 MiB, take one request.
+    read_part_size, concurrent_parts
+        Reads of more than four times as many bytes are split into reads of this size, and how many of
+        them are under way at a time.
     reads
         Protocol of reads: ``xml`` (what Google's servers are read by), ``json``, or ``auto``, which is
         ``xml`` for addresses in ``googleapis.com`` and ``json`` for all others.
@@ -145,11 +163,25 @@ class GcsConfig:
     write_headers: dict[str, str] | None = field(default=None, repr=False)
     config: dict[str, str] | None = field(default=None, repr=False)
     concurrency: int = field(default=32, validator=_positive)
-    connect_timeout: float = field(default=5.0, validator=_positive)
-    read_timeout: float = field(default=30.0, validator=_positive)
-    deadline: float = field(default=120.0, validator=_positive)
-    max_attempts: int = field(default=8, validator=_positive, metadata={"formerly": ("max_tries",)})
-    resumable_from: int = field(default=64 << 20, validator=_positive)
+    connect_timeout: float = field(default=5.0, validator=_positive, metadata={"tuned_by": "connect_timeout"})
+    read_timeout: float = field(default=30.0, validator=_positive, metadata={"tuned_by": "read_timeout"})
+    deadline: float = field(default=120.0, validator=_positive, metadata={"tuned_by": "total_timeout"})
+    attempt_timeout: float | None = field(
+        default=None, validator=_positive_if_any, metadata={"tuned_by": "attempt_timeout"}
+    )
+    total_timeout: float | None = field(
+        default=None, validator=_positive_if_any, metadata={"tuned_by": "total_timeout"}
+    )
+    max_attempts: int = field(
+        default=8, validator=_positive, metadata={"formerly": ("max_tries",), "tuned_by": "attempts"}
+    )
+    first_wait: float = field(default=0.1, validator=_not_negative, metadata={"tuned_by": "first_wait"})
+    longest_wait: float = field(default=5.0, validator=_not_negative, metadata={"tuned_by": "longest_wait"})
+    resumable_from: int = field(
+        default=64 << 20, validator=_positive, metadata={"tuned_by": "multipart_threshold", "at_least": 1}
+    )
+    read_part_size: int = field(default=8 << 20, validator=_positive, metadata={"tuned_by": "part_size"})
+    concurrent_parts: int = field(default=32, validator=_positive, metadata={"tuned_by": "concurrent_parts"})
     reads: str = field(default="auto", converter=_reads)
     lean: bool = True
     read_only: bool = False

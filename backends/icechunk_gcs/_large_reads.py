@@ -10,19 +10,19 @@ from icechunk_core.contract.errors import VersionMismatch
 
 __all__ = ["is_large", "read_in_parts"]
 
-_FROM = 32 << 20
-_PART = 8 << 20
+_WORTH = 4
+"""Parts that a read must have to be split."""
 
 ReadPart = Callable[[Range, Version | None], Awaitable[tuple[bytes, ObjectInfo]]]
 
 
-def is_large(wanted: Range) -> bool:
-    """Whether a range is worth several requests."""
-    return wanted.end - wanted.start > _FROM
+def is_large(wanted: Range, part: int) -> bool:
+    """Whether a range is worth several requests of so many bytes."""
+    return wanted.end - wanted.start > _WORTH * part
 
 
 async def read_in_parts(
-    read: ReadPart, wanted: Range, if_version: Version | None
+    read: ReadPart, wanted: Range, if_version: Version | None, *, size: int, parallel: int
 ) -> tuple[bytearray, ObjectInfo]:
     """A range of one version of an object.
 
@@ -33,17 +33,22 @@ async def read_in_parts(
     ----------
     read
         Reads one part; raises `VersionMismatch` if the object has another version than it is given.
+    size, parallel
+        Bytes of a part, and how many parts are under way at a time.
     """
     start = wanted.start
-    first, info = await read(Range(start, start + _PART), if_version)
+    first, info = await read(Range(start, start + size), if_version)
     end = min(wanted.end, info.size)
     data = bytearray(end - start)
     data[: len(first)] = first
 
-    async def place(part: Range) -> None:
-        data[part.start - start : part.end - start], _ = await read(part, info.version)
+    slots = asyncio.Semaphore(parallel)
 
-    parts = [Range(at, min(at + _PART, end)) for at in range(start + len(first), end, _PART)]
+    async def place(part: Range) -> None:
+        async with slots:
+            data[part.start - start : part.end - start], _ = await read(part, info.version)
+
+    parts = [Range(at, min(at + size, end)) for at in range(start + len(first), end, size)]
     tasks = [asyncio.ensure_future(place(part)) for part in parts]
     try:
         await asyncio.gather(*tasks)

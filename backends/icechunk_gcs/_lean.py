@@ -65,7 +65,8 @@ class LeanTransport:
             body = _in_pieces(request.body)
         elif request.body:
             body = joined(request.body)
-        deadline = self._settings.config.deadline + size / _SLOWEST
+        config = self._settings.config
+        deadline = config.attempt_timeout or config.deadline + size / _SLOWEST
         async with asyncio.timeout(deadline) as limit:
             async with session.request(
                 request.method,
@@ -75,9 +76,9 @@ class LeanTransport:
                 proxy=self._proxy,
             ) as response:
                 length = response.content_length
-                if length is not None and length > _LARGE:
+                if length is not None and length > _LARGE and config.attempt_timeout is None:
                     now = asyncio.get_running_loop().time()
-                    limit.reschedule(now + self._settings.config.deadline + length / _SLOWEST)
+                    limit.reschedule(now + config.deadline + length / _SLOWEST)
                 return Reply(response.status, response.headers, await response.read())
 
     async def close(self) -> None:

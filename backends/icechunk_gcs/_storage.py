@@ -93,8 +93,15 @@ class GcsStorage:
         self, key: str, byte_range: ByteRange, if_version: Version | None
     ) -> tuple[Buffer, ObjectInfo]:
         self._calls.check_open()
-        if isinstance(byte_range, Range) and is_large(byte_range):
-            return await read_in_parts(functools.partial(self._get, key), byte_range, if_version)
+        part = self._config.read_part_size
+        if isinstance(byte_range, Range) and is_large(byte_range, part):
+            return await read_in_parts(
+                functools.partial(self._get, key),
+                byte_range,
+                if_version,
+                size=part,
+                parallel=self._config.concurrent_parts,
+            )
         return await self._get(key, byte_range, if_version)
 
     async def _get(

@@ -64,6 +64,11 @@ def _positive(_: object, attribute: Any, value: float | None) -> None:
         raise StorageConfigError(f"the option {attribute.name!r} must be greater than 0, not {value!r}")
 
 
+def _not_negative(_: object, attribute: Any, value: float) -> None:
+    if value < 0:
+        raise StorageConfigError(f"the option {attribute.name!r} must not be negative, not {value!r}")
+
+
 @frozen
 class HttpConfig:
     """Where a repository is served, and how to ask for it.
@@ -92,6 +97,8 @@ class HttpConfig:
         Seconds for an operation with all its retries.
     max_attempts
         How often a request is sent before its failure is reported (it was called ``attempts``).
+    first_wait, longest_wait
+        Seconds: the ceiling of the first wait before a repetition, which doubles up to the longest.
     max_connections
         Open connections per event loop.
     max_redirects
@@ -117,11 +124,17 @@ class HttpConfig:
     password: str | None = field(default=None, repr=False)
     opts: Mapping[str, str] = field(factory=dict, converter=_texts, repr=False)
     user_agent: str | None = None
-    connect_timeout: float = field(default=5.0, validator=_positive)
-    read_timeout: float = field(default=30.0, validator=_positive)
-    request_timeout: float | None = field(default=None, validator=_positive)
-    deadline: float = field(default=120.0, validator=_positive)
-    max_attempts: int = field(default=5, validator=_positive, metadata={"formerly": ("attempts",)})
+    connect_timeout: float = field(default=5.0, validator=_positive, metadata={"tuned_by": "connect_timeout"})
+    read_timeout: float = field(default=30.0, validator=_positive, metadata={"tuned_by": "read_timeout"})
+    request_timeout: float | None = field(
+        default=None, validator=_positive, metadata={"tuned_by": "attempt_timeout"}
+    )
+    deadline: float = field(default=120.0, validator=_positive, metadata={"tuned_by": "total_timeout"})
+    max_attempts: int = field(
+        default=5, validator=_positive, metadata={"formerly": ("attempts",), "tuned_by": "attempts"}
+    )
+    first_wait: float = field(default=0.1, validator=_not_negative, metadata={"tuned_by": "first_wait"})
+    longest_wait: float = field(default=5.0, validator=_not_negative, metadata={"tuned_by": "longest_wait"})
     max_connections: int = field(default=64, validator=_positive)
     max_redirects: int = 10
     proxy: str | None = field(default=None, repr=False)

@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from icechunk_core.clock import Clock
-from icechunk_core.contract import note_retry
+from icechunk_core.contract import RetryPolicy, note_retry
 from icechunk_core.contract.errors import NotFound, PermissionDenied, StorageError, Unavailable
 from icechunk_core.errors import ErrorKind
 from icechunk_core.ids import IdSource
@@ -29,8 +29,6 @@ T = TypeVar("T")
 _log = logging.getLogger("icechunk_core.http")
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 5.0
 _ATTEMPTS_TO_CONNECT = 2
 """A host that cannot be reached is reported soon."""
 
@@ -70,6 +68,9 @@ class Requests:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._config = config
+        self._policy = RetryPolicy(
+            config.max_attempts, config.first_wait, config.longest_wait, config.deadline
+        )
         self._clock = clock
         self._ids = ids
         self._sleep = sleep
@@ -119,8 +120,7 @@ class Requests:
         return min(_ATTEMPTS_TO_CONNECT, most) if failed.hopeless else most
 
     def _wait(self, failures: int, asked: float | None) -> float:
-        ceiling: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures - 1, 10))
-        jittered = self._ids.uniform() * ceiling
+        jittered = self._policy.wait(failures, self._ids.uniform())
         return jittered if asked is None else max(asked, jittered)
 
     async def _attempt(

@@ -17,6 +17,8 @@ __all__ = ["CHECKSUMS", "HfConfig", "R2Config", "S3Config", "TigrisConfig"]
 MEBIBYTE = 1 << 20
 SMALLEST_PART = 5 * MEBIBYTE
 """Of a multipart upload, except its last one: S3's rule."""
+LARGEST_PUT = 5 << 30
+"""Bytes of an object that is written by one request: S3's rule."""
 
 CHECKSUMS: Mapping[str, str] = {
     "crc32": "CRC32",
@@ -65,6 +67,11 @@ def _not_negative(instance: object, attribute: Any, value: float | None) -> None
         raise StorageConfigError(f"the option {attribute.name!r} must not be negative, not {value!r}")
 
 
+def _positive_if_any(instance: object, attribute: Any, value: float | None) -> None:
+    if value is not None:
+        _positive(instance, attribute, value)
+
+
 def _part(instance: object, attribute: Any, value: int) -> None:
     if value < SMALLEST_PART:
         raise StorageConfigError(f"the option {attribute.name!r} must be at least {SMALLEST_PART} bytes")
@@ -110,8 +117,13 @@ class S3Config:
     connect_timeout, deadline
         Seconds for one connection attempt, and after which a failing request is not tried again
         (``deadline`` was called ``operation_timeout``).
+    attempt_timeout, total_timeout
+        Seconds for one request with its answer, and for a request with its repetitions, whatever it
+        transfers; no limits of their own by default.
     max_attempts
         Tries of one request, the first one included.
+    first_wait, longest_wait
+        Seconds: the ceiling of the first wait between tries, which doubles up to the longest.
     requester_pays
         Accept the costs of requests.
     checksum_algorithm
@@ -156,10 +168,24 @@ class S3Config:
     anonymous: bool = False
     profile: str | None = None
     force_path_style: bool | None = None
-    network_stream_timeout_seconds: float = field(default=60, validator=_not_negative)
-    connect_timeout: float = field(default=5.0, validator=_positive)
-    deadline: float = field(default=60.0, validator=_positive, metadata={"formerly": ("operation_timeout",)})
-    max_attempts: int = field(default=10, validator=_positive)
+    network_stream_timeout_seconds: float = field(
+        default=60, validator=_not_negative, metadata={"tuned_by": "read_timeout"}
+    )
+    connect_timeout: float = field(default=5.0, validator=_positive, metadata={"tuned_by": "connect_timeout"})
+    deadline: float = field(
+        default=60.0,
+        validator=_positive,
+        metadata={"formerly": ("operation_timeout",), "tuned_by": "total_timeout"},
+    )
+    attempt_timeout: float | None = field(
+        default=None, validator=_positive_if_any, metadata={"tuned_by": "attempt_timeout"}
+    )
+    total_timeout: float | None = field(
+        default=None, validator=_positive_if_any, metadata={"tuned_by": "total_timeout"}
+    )
+    max_attempts: int = field(default=10, validator=_positive, metadata={"tuned_by": "attempts"})
+    first_wait: float = field(default=0.1, validator=_not_negative, metadata={"tuned_by": "first_wait"})
+    longest_wait: float = field(default=5.0, validator=_not_negative, metadata={"tuned_by": "longest_wait"})
     requester_pays: bool = False
     checksum_algorithm: str | None = field(default=None, validator=_checksum)
     storage_class: str | None = None
@@ -169,10 +195,20 @@ class S3Config:
     read_headers: dict[str, str] | None = field(default=None, repr=False)
     write_headers: dict[str, str] | None = field(default=None, repr=False)
     headers: dict[str, str] | None = field(default=None, repr=False)
-    multipart_threshold: int = field(default=16 * MEBIBYTE, validator=_part)
-    multipart_part_size: int = field(default=8 * MEBIBYTE, validator=_part)
-    read_part_size: int = field(default=12 * MEBIBYTE, validator=_positive)
-    concurrent_parts: int = field(default=8, validator=_positive)
+    multipart_threshold: int = field(
+        default=16 * MEBIBYTE,
+        validator=_part,
+        metadata={"tuned_by": "multipart_threshold", "at_least": SMALLEST_PART, "at_most": LARGEST_PUT},
+    )
+    multipart_part_size: int = field(
+        default=8 * MEBIBYTE,
+        validator=_part,
+        metadata={"tuned_by": "part_size", "at_least": SMALLEST_PART, "at_most": LARGEST_PUT},
+    )
+    read_part_size: int = field(
+        default=12 * MEBIBYTE, validator=_positive, metadata={"tuned_by": "part_size"}
+    )
+    concurrent_parts: int = field(default=8, validator=_positive, metadata={"tuned_by": "concurrent_parts"})
     max_connections: int = field(default=64, validator=_positive)
     lean: bool = True
     user_agent: str | None = None

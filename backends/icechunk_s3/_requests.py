@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from icechunk_core.clock import Clock, SystemClock
-from icechunk_core.contract import RetryPolicy
+from icechunk_core.contract import RetryPolicy, within
 from icechunk_core.ids import IdSource, SystemIds
 from icechunk_s3._client import Client, ObjectClient
 from icechunk_s3._config import S3Config
@@ -31,7 +31,7 @@ class Requests:
         self.config = config
         self.quirks = config.server()
         clock = clock or SystemClock()
-        policy = RetryPolicy(attempts=config.max_attempts, deadline=config.deadline)
+        policy = RetryPolicy(config.max_attempts, config.first_wait, config.longest_wait, config.deadline)
         self.connections = Connections(config, self.quirks, clock)
         self._retries = Retries(policy, clock, ids or SystemIds(), self.connections.renew)
         self._place = config.place
@@ -73,7 +73,8 @@ class Requests:
         conditional: bool,
     ) -> T:
         stall = self.config.network_stream_timeout_seconds
-        limit = stall + size / SLOWEST_TRANSFER if stall else None
+        limits = [stall + size / SLOWEST_TRANSFER if stall else None, self.config.attempt_timeout]
+        limit = min([each for each in limits if each is not None], default=None)
 
         async def attempt() -> T:
             client = await connect()
@@ -83,4 +84,10 @@ class Requests:
                 return await request(client)
 
         where = Where(self._place, key, self.connections.region)
-        return await self._retries.run(attempt, where, conditional=conditional)
+        if self.config.total_timeout is None:
+            return await self._retries.run(attempt, where, conditional=conditional)
+        return await within(
+            self.config.total_timeout,
+            lambda: self._retries.run(attempt, where, conditional=conditional),
+            key,
+        )

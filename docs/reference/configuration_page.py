@@ -43,24 +43,20 @@ WITHOUT_EFFECT = {
     "RepositoryConfig": ("max_concurrent_decodes",),
     "CachingConfig": ("num_transaction_changes", "num_bytes_attributes"),
     "ManifestConfig": ("max_concurrent_manifest_fetches_during_commit",),
-    "StorageSettings": ("concurrency", "retries", "timeouts", "minimum_size_for_multipart_upload"),
-    "StorageConcurrencySettings": ("max_concurrent_requests_for_object", "ideal_concurrent_request_size"),
-    "StorageTimeoutSettings": (
-        "connect_timeout_ms",
-        "read_timeout_ms",
-        "operation_timeout_ms",
-        "operation_attempt_timeout_ms",
-    ),
 }
 """What is stored for Icechunk's sake and changes nothing here."""
 
 TOLD = {
+    ("StorageSettings", "minimum_size_for_multipart_upload"): "16 MiB, Google 64 MiB",
+    ("StorageConcurrencySettings", "max_concurrent_requests_for_object"): "S3 8, Google 32, Azure 6",
+    ("StorageConcurrencySettings", "ideal_concurrent_request_size"): "8 MiB, reads from S3 12 MiB",
+    ("StorageRetriesSettings", "max_tries"): "S3 10, Google 8, Azure 6, HTTP 5",
+    ("StorageRetriesSettings", "initial_backoff_ms"): "100",
+    ("StorageRetriesSettings", "max_backoff_ms"): "5,000",
     ("ManifestPreloadConfig", "preload_if"): "named like a coordinate, up to 1,000 references",
     ("RepoUpdateRetryConfig", "default"): "100 tries, 50 ms, 30,000 ms",
     ("CompressionConfig", "algorithm"): "`Zstd`",
     ("ManifestSplittingConfig", "split_sizes"): "131,072 references",
-    ("StorageConcurrencySettings", "max_concurrent_requests_for_object"): "18",
-    ("StorageConcurrencySettings", "ideal_concurrent_request_size"): "12 MiB",
 }
 """Defaults that are no plain values."""
 
@@ -104,8 +100,9 @@ print(same.config.compression.level, same.config.inline_chunk_threshold_bytes)
 every setting with the value that applies. `virtual_chunk_containers`, `manifest.preload` and `manifest.splitting` are
 replaced whole, everything else merges value by value.
 
-Settings marked † are read, kept and written, since Icechunk heeds them, and change nothing in icechunk-core: the storage's
-own options decide, or it has no such limit.
+Settings marked † are read, kept and written, since Icechunk heeds them, and change nothing in icechunk-core: it has no
+such limit, since what they bound is small in columns (changes, attributes), or is bounded by
+`max_concurrent_requests` already (decoding, manifests of a commit).
 
 This page is written by `docs/reference/configuration_page.py` from the classes.
 """

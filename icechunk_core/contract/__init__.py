@@ -12,6 +12,7 @@ from icechunk_core.contract.io_stats import note_retry
 from icechunk_core.contract.retrying import RetryPolicy
 from icechunk_core.contract.spec import BackendSpec, WrapperSpec
 from icechunk_core.contract.storage import Storage, open_backend
+from icechunk_core.contract.tuning import Tuning, tuned_options, within
 from icechunk_core.contract.types import (
     ALWAYS,
     IF_ABSENT,
@@ -60,6 +61,7 @@ __all__ = [
     "RetryPolicy",
     "Storage",
     "Suffix",
+    "Tuning",
     "Version",
     "WrapperSpec",
     "as_one",
@@ -70,4 +72,6 @@ __all__ = [
     "open_backend",
     "pieces",
     "resolve_range",
+    "tuned_options",
+    "within",
 ]

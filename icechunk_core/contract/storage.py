@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from icechunk_core.contract.binding import bind_hooks, check_replacements
+from icechunk_core.contract.tuning import Tuning, tuned_options
 from icechunk_core.contract.types import (
     ALWAYS,
     Buffer,
@@ -46,6 +47,8 @@ class Storage:
         What the storage can do.
     config
         The backend's configuration; ``None`` where it was made from an object.
+    tuned_config
+        The same with what a repository asked for; see `tuned`.
     layers
         Wrappers that its URL names, the innermost first: name and configuration of each.
     """
@@ -59,10 +62,12 @@ class Storage:
         config: Any = None,
         reopen: Callable[[Any], Storage] | None = None,
         layers: tuple[tuple[str, Any], ...] = (),
+        tuned_config: Any = None,
     ) -> None:
         self.plugin = plugin
         self.capabilities = capabilities
         self.config = config
+        self.tuned_config = config if tuned_config is None else tuned_config
         self.layers = layers
         self._reopen = reopen
         self._hooks = dict(hooks)
@@ -174,6 +179,7 @@ class Storage:
             config=self.config,
             reopen=partial(_wrapped_again, self._reopen, rewrap) if self._reopen and rewrap else None,
             layers=self.layers,
+            tuned_config=self.tuned_config,
         )
 
     def reconfigured(self, **options: Any) -> Storage:
@@ -186,6 +192,33 @@ class Storage:
             return self
         return self._reopen(attrs.evolve(self.config, **options))
 
+    def tuned(self, tuning: Tuning) -> Storage:
+        """The same storage with a client that does what a repository asks of it.
+
+        Options that were given to the storage stay as they are, and so does what no option of the backend
+        does (see `tuned_options`). The result equals this storage, and pickles with what was asked.
+        """
+        options, _ = tuned_options(self.config, tuning)
+        if self._reopen is None or not options:
+            return self
+        opened = self._reopen(attrs.evolve(self.config, **options))
+        ours = self.hook("close")
+        theirs = opened.hook("close")
+
+        async def close() -> None:
+            await theirs()
+            await ours()
+
+        return Storage(
+            plugin=self.plugin,
+            hooks={**opened._hooks, "close": close},
+            capabilities=opened.capabilities,
+            config=self.config,
+            reopen=partial(_tuned_again, self._reopen, tuning),
+            layers=self.layers,
+            tuned_config=opened.tuned_config,
+        )
+
     def reopened_by(
         self, reopen: Callable[[Any], Storage], layers: tuple[tuple[str, Any], ...] = ()
     ) -> Storage:
@@ -197,6 +230,7 @@ class Storage:
             config=self.config,
             reopen=reopen,
             layers=layers,
+            tuned_config=self.tuned_config,
         )
 
     def observed_by(
@@ -273,6 +307,10 @@ def _driven(
     """The hook ``get_range`` driven to its end here and now, of a storage that never suspends."""
     reading = cast("Coroutine[Any, Any, tuple[Buffer, ObjectInfo]]", get_range(key, byte_range, None))
     return run_direct(reading)
+
+
+def _tuned_again(reopen: Callable[[Any], Storage], tuning: Tuning, config: Any) -> Storage:
+    return reopen(config).tuned(tuning)
 
 
 def _wrapped_again(

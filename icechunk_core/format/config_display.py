@@ -57,7 +57,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "unsafe_use_conditional_create": True,
         "unsafe_use_conditional_update": True,
         "unsafe_use_metadata": True,
-        "minimum_size_for_multipart_upload": 104_857_600,
     },
     "RepoUpdateRetryConfig.default": {
         "max_tries": 100,

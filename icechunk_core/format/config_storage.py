@@ -18,14 +18,19 @@ __all__ = [
 
 @define(repr=False)
 class StorageConcurrencySettings(ConfigNode):
-    """How large objects are read in parallel.
+    """How large objects are read and written in parallel.
+
+    S3, Google Cloud Storage and Azure read large ranges in several requests. Uploads are so on S3 and
+    Azure, while Google's protocol sends the parts one after the other. HTTP and local storages read an
+    object at once.
 
     Parameters
     ----------
     max_concurrent_requests_for_object
-        Requests at a time for one object (effective default 18).
+        Requests at a time for one object.
     ideal_concurrent_request_size
-        Bytes to ask for in one request (effective default 12 MiB).
+        Bytes of one request. By default the storage's own: 12 MiB in reads from S3, 8 MiB otherwise.
+        Parts of an upload to S3 have 5 MiB or more.
     """
 
     max_concurrent_requests_for_object: int | None = integer(16, minimum=1)
@@ -36,12 +41,16 @@ class StorageConcurrencySettings(ConfigNode):
 class StorageRetriesSettings(ConfigNode):
     """How failed requests are repeated, with exponential backoff.
 
+    Whether an attempt may be repeated at all, the failure decides: a host that cannot be reached is
+    tried three times at most, and no attempt begins after the storage's ``deadline``. What is not set here, the
+    storage's own options decide.
+
     Parameters
     ----------
     max_tries
         Attempts, the first one included.
     initial_backoff_ms, max_backoff_ms
-        First and longest wait between attempts, in milliseconds.
+        First and longest wait between attempts, in milliseconds. Each wait is a random part of it.
     """
 
     max_tries: int | None = integer(16, minimum=1)
@@ -51,14 +60,18 @@ class StorageRetriesSettings(ConfigNode):
 
 @define(repr=False)
 class StorageTimeoutSettings(ConfigNode):
-    """When to give up, in milliseconds; None leaves it to the storage client.
+    """When to give up, in milliseconds; None leaves it to the storage.
+
+    S3, Google Cloud Storage, Azure and HTTP have these limits. For a service of another plugin that has
+    none, giving them is a warning; local storages wait for the operating system.
 
     Parameters
     ----------
     connect_timeout_ms, read_timeout_ms
-        For the connection, and for a response.
+        For the connection, and for the next bytes of a response.
     operation_timeout_ms, operation_attempt_timeout_ms
-        For an operation with its retries, and for one attempt.
+        For a request with its repetitions, and for one attempt. Large uploads and long reads take
+        several requests.
     """
 
     connect_timeout_ms: int | None = integer(32)
@@ -71,6 +84,10 @@ class StorageTimeoutSettings(ConfigNode):
 class StorageSettings(ConfigNode):
     """How a repository uses its storage.
 
+    For `concurrency`, `retries`, `timeouts` and `minimum_size_for_multipart_upload`, an option that the
+    storage's URL or constructor gives wins. Stored values of theirs that are Icechunk's defaults count as not
+    set, since it stores them with every configuration.
+
     Parameters
     ----------
     concurrency, retries, timeouts
@@ -82,7 +99,8 @@ class StorageSettings(ConfigNode):
     storage_class, metadata_storage_class, chunks_storage_class
         The provider's name of the storage class for all objects, and for the two kinds.
     minimum_size_for_multipart_upload
-        Objects of more bytes are uploaded in parts (effective default 100 MiB).
+        Objects of more bytes are uploaded in parts. By default the storage's own: 16 MiB on S3 and
+        Azure, 64 MiB on Google Cloud Storage, where conditional writes are one request up to 256 MiB.
     """
 
     concurrency: StorageConcurrencySettings | None = node(StorageConcurrencySettings)

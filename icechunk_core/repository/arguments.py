@@ -11,7 +11,7 @@ from typing import Any
 from icechunk_core.errors import ErrorKind, InvalidInputError
 from icechunk_core.format import base32
 
-__all__ = ["ref_name", "snapshot_id_bytes", "warn_about_missing_credentials"]
+__all__ = ["frames_of_ours", "ref_name", "snapshot_id_bytes", "warn_about_missing_credentials"]
 
 
 def _text(value: Any, what: str) -> str:
@@ -75,11 +75,11 @@ def warn_about_missing_credentials(authorized: Mapping[str, Any] | None) -> None
                 f"authorize_virtual_chunk_access: None for {prefix!r} is deprecated; say what you mean, "
                 f"such as {{{prefix!r}: {explicit}}}",
                 DeprecationWarning,
-                stacklevel=_frames_of_ours() + 1,
+                stacklevel=frames_of_ours() + 1,
             )
 
 
-def _frames_of_ours() -> int:
+def frames_of_ours() -> int:
     """How many calls of this package are between here and the caller's own code."""
     frame: FrameType | None = sys._getframe(1)
     count = 1

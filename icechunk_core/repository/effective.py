@@ -32,6 +32,8 @@ class SettingSource(Enum):
     """The configuration that is stored with the repository."""
     GIVEN = "given"
     """Whoever opened the repository: its URL, options, ``config`` or ``packs``."""
+    REPOSITORY = "repository"
+    """The repository's configuration, whose ``storage`` settings are options of its storage."""
     ENVIRONMENT = "environment"
     """A variable of the environment."""
 
@@ -125,7 +127,7 @@ class EffectivePart(RepositoryPart):
         """
         context = self._context
         stored = decode_config(await context.history.stored_config(), context.spec_version)
-        sections = {"storage": list(_options(context.storage.config, context.storage))}
+        sections = {"storage": list(_options(context.storage.tuned_config, context.storage))}
         for name, config in context.storage.layers:
             sections[f"layer {name}"] = list(_options(config, None))
         sections["repository"] = list(_of_repository(context.config, stored))
@@ -146,6 +148,8 @@ def _options(config: Any, storage: Storage | None) -> Iterator[EffectiveSetting]
             continue
         value, default = getattr(config, each.name), _default(each, config)
         source = SettingSource.DEFAULT if value == default else SettingSource.GIVEN
+        if storage is not None and value != getattr(storage.config, each.name):
+            source = SettingSource.REPOSITORY
         yield EffectiveSetting(each.name, _shown(each, value, config, source), source)
 
 

@@ -11,7 +11,7 @@ from icechunk_core.assets.manager import AssetManager
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.clock import Clock, SystemClock
-from icechunk_core.contract import AtomicityScope, Storage
+from icechunk_core.contract import Storage
 from icechunk_core.contract.io_stats import IoStats
 from icechunk_core.contract.wrappers import for_single_writer, observed
 from icechunk_core.drive import pause
@@ -35,6 +35,7 @@ from icechunk_core.history.creation import (
     find_repository,
 )
 from icechunk_core.ids import IdSource, SystemIds
+from icechunk_core.repository.storage_settings import as_configured
 from icechunk_core.session.context import RepositoryContext
 from icechunk_core.tracing import traced
 
@@ -84,20 +85,6 @@ def fit_for_commits(storage: Storage, *, require_commit_safety: bool) -> Storage
     return for_single_writer(storage, create=not able.create, update=not able.update)
 
 
-def _as_configured(storage: Storage, config: RepositoryConfig, given: RepositoryConfig | None) -> Storage:
-    """Without the conditional puts that the configuration says not to use.
-
-    Where it is a server that may not know conditions, also what is stored with the repository counts. Where
-    locks of our own hold them, only what the caller says: Icechunk has no conditional updates on local
-    directories, and stores that with every configuration it writes there.
-    """
-    by_server = storage.capabilities.atomicity >= AtomicityScope.GLOBAL
-    settings = (config if by_server else given or RepositoryConfig()).storage
-    create = settings is not None and settings.unsafe_use_conditional_create is False
-    update = settings is not None and settings.unsafe_use_conditional_update is False
-    return for_single_writer(storage, create=create, update=update) if create or update else storage
-
-
 def check_commit_safety(storage: Storage) -> None:
     """Refuse storages that cannot keep two writers apart."""
     able = storage.capabilities
@@ -130,7 +117,7 @@ async def create_context(
         )
     clock, ids = clock or SystemClock(), ids or SystemIds()
     effective = RepositoryConfig.default().merge(config) if config is not None else RepositoryConfig.default()
-    storage, io_stats = _as_configured(storage, effective, config), IoStats()
+    storage, io_stats = as_configured(storage, effective, config), IoStats()
     assets = AssetManager(observed(storage, io_stats), EngineSettings.from_config(effective), spec_version)
     document = None if config is None else encode_config(config, spec_version)
     await create_repository_files(
@@ -177,7 +164,7 @@ async def open_context(
 
     def context_with(merged: RepositoryConfig) -> RepositoryContext:
         return RepositoryContext(
-            _as_configured(storage, merged, config),
+            as_configured(storage, merged, config),
             merged,
             found.spec_version,
             authorized=authorized,
@@ -208,9 +195,13 @@ def reopened(
     packs: PackConfig | bool | None = None,
 ) -> RepositoryContext:
     """The same repository: ``config`` merged over its configuration, the other settings replaced if given."""
+    merged = copy.deepcopy(context.config) if config is None else context.config.merge(config)
+    storage = context.storage
+    if config is not None and config.storage is not None:
+        storage = as_configured(storage.unobserved, merged, config)
     return RepositoryContext(
-        context.storage,
-        copy.deepcopy(context.config) if config is None else context.config.merge(config),
+        storage,
+        merged,
         context.spec_version,
         authorized=context.authorized if authorized is None else authorized,
         open_schemes=context.open_schemes,

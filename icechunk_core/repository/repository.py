@@ -26,6 +26,7 @@ from icechunk_core.repository.refs import RefsPart
 from icechunk_core.repository.requesting import requesting_as
 from icechunk_core.repository.sessions import SessionsPart
 from icechunk_core.repository.status import StatusPart
+from icechunk_core.repository.storage_settings import tuning_of
 from icechunk_core.repository.values import SpecVersion
 from icechunk_core.session import RepositoryContext
 from icechunk_core.storage import StorageLike, as_storage
@@ -194,9 +195,9 @@ class Repository(
     ) -> bool:
         """Whether there is a repository at the location.
 
-        ``storage_settings`` are accepted as Icechunk has them; one look needs none of them.
+        ``storage_settings`` say how to ask: how often, and how long to wait.
         """
-        return await detect_spec_version(as_storage(storage)) is not None
+        return await detect_spec_version(as_storage(storage).tuned(tuning_of(storage_settings))) is not None
 
     exists = _opener(exists_async)
 
@@ -206,9 +207,9 @@ class Repository(
     ) -> SpecVersion | None:
         """Format version of the repository at the location; ``None`` if there is none.
 
-        ``storage_settings`` are accepted as Icechunk has them; one look needs none of them.
+        ``storage_settings`` say how to ask: how often, and how long to wait.
         """
-        found = await detect_spec_version(as_storage(storage))
+        found = await detect_spec_version(as_storage(storage).tuned(tuning_of(storage_settings)))
         return None if found is None else SpecVersion(found)
 
     fetch_spec_version = _opener(fetch_spec_version_async)

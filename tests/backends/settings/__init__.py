@@ -1,0 +1,1 @@
+"""What `StorageSettings` do to the requests of every backend for services."""
