@@ -29,6 +29,7 @@ __all__ = ["LARGEST_SPAN", "read_together"]
 LARGEST_SPAN = {False: 512 << 10, True: 4 << 20}
 """Bytes of one read, by whether the storage suspends: what stays in a cache, or keeps a server busy."""
 _AT_HAND_TOGETHER = 256
+_FEWEST = 6
 _PRESENT = GetResult(status="present")
 _MISSING = GetResult(status="missing")
 _BYTE = np.dtype("B")
@@ -38,7 +39,7 @@ async def read_together(
     pipeline: FusedCodecPipeline, items: Sequence[Item], out: NDBuffer, drop_axes: tuple[int, ...]
 ) -> tuple[GetResult, ...] | None:
     """Read a selection; ``None``, with nothing that counts done, if zarr's pipeline has to."""
-    selection = as_selection(pipeline, items, out)
+    selection = as_selection(pipeline, items, out, fewest=_FEWEST)
     if selection is None or selection.chunks.caches_chunks:
         return None
     assert pipeline.sync_transform is not None

@@ -27,8 +27,6 @@ __all__ = ["Item", "Layout", "Selection", "as_selection", "zarr_buffer"]
 Item = tuple[StorePath, ArraySpec, Any, Any, bool]
 """A chunk: where it is, how it is encoded, what of it is selected, the place of that, and if it is all."""
 
-_FEWEST = 2
-"""A single chunk is read and written as fast one by one."""
 _SIMPLE_KINDS = "biufcmM"
 _BYTE = np.dtype("B")
 
@@ -82,15 +80,19 @@ class Selection:
     layout: Layout | None
 
 
-def as_selection(pipeline: FusedCodecPipeline, items: Sequence[Item], array: object) -> Selection | None:
+def as_selection(
+    pipeline: FusedCodecPipeline, items: Sequence[Item], array: object, *, fewest: int
+) -> Selection | None:
     """The selection that these items are; ``None`` if anything about them is not for us.
 
     Parameters
     ----------
     array
         What is read into or written from.
+    fewest
+        With fewer chunks, looking them up together costs more than it saves.
     """
-    if len(items) < _FEWEST or pipeline.sync_transform is None or pipeline.supports_partial_decode:
+    if len(items) < fewest or pipeline.sync_transform is None or pipeline.supports_partial_decode:
         return None
     first, spec = items[0][:2]
     store = first.store if type(first) is StorePath else None

@@ -33,6 +33,7 @@ from icechunk_core.store.key_errors import naming_key
 
 __all__ = ["write_together"]
 
+_FEWEST = 2
 _TOGETHER = 4 << 20
 """Bytes of decoded chunks that are under way at a time, in each thread."""
 
@@ -41,7 +42,7 @@ async def write_together(
     pipeline: FusedCodecPipeline, items: Sequence[Item], value: NDBuffer, drop_axes: tuple[int, ...]
 ) -> bool:
     """Write a selection; False, with nothing recorded, if zarr's pipeline has to."""
-    selection = as_selection(pipeline, items, value)
+    selection = as_selection(pipeline, items, value, fewest=_FEWEST)
     if selection is None or selection.store.read_only or pipeline.supports_partial_encode:
         return False
     sink = selection.chunks.sink

@@ -9,11 +9,10 @@ import zarr
 import zarr.codecs
 from attrs import frozen
 from hypothesis import strategies as st
-from zarr.core.buffer import default_buffer_prototype
 
 import icechunk_core
 
-__all__ = ["Program", "Step", "arrays_of", "programs", "stored"]
+__all__ = ["Program", "Step", "arrays_of", "programs"]
 
 STRUCT = np.dtype([("a", "<i2"), ("b", "<f8")])
 FILLS: dict[str, list[Any]] = {
@@ -132,20 +131,6 @@ class Program:
 def arrays_of(program: Program, store: Any, mode: str = "r+") -> Any:
     """The array of a program in a store."""
     return zarr.open_array(store, path="a", mode=mode, config=program.config)
-
-
-def stored(store: Any) -> dict[str, bytes]:
-    """All chunks of a store, by key."""
-    prototype = default_buffer_prototype()
-
-    async def all_of_them() -> dict[str, bytes]:
-        found = {}
-        async for key in store.list():
-            value = await store.get(key, prototype)
-            found[key] = value.to_bytes()
-        return found
-
-    return zarr.core.sync.sync(all_of_them())
 
 
 @st.composite

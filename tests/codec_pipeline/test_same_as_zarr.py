@@ -13,7 +13,8 @@ import zarr
 from hypothesis import given, settings
 
 import icechunk_core
-from tests.codec_pipeline.programs import Program, Step, arrays_of, programs, stored
+from tests.codec_pipeline.programs import Program, Step, arrays_of, programs
+from tests.interop.implementations import contents
 
 DEFAULT = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 BULK = "icechunk_core.codec_pipeline.BulkCodecPipeline"
@@ -59,7 +60,7 @@ def carry_out(program: Program, array: Any) -> list[Any]:
 def run(program: Program, pipeline: str, storage: Any) -> tuple[list[Any], list[dict[str, bytes]], Any]:
     """All outcomes, the stored chunks after each session, and the repository."""
     outcomes: list[Any] = []
-    contents = []
+    chunks = []
     repository = program.repository(storage)
     sessions = list(program.sessions)
     with zarr.config.set({"codec_pipeline.path": pipeline}):
@@ -68,12 +69,12 @@ def run(program: Program, pipeline: str, storage: Any) -> tuple[list[Any], list[
         for steps in sessions:
             program.sessions[:] = [steps]
             outcomes += carry_out(program, arrays_of(program, session.store))
-            contents.append(stored(session.store))
+            chunks.append(contents(session.store))
             session.commit("written", allow_empty=True)
             session = repository.writable_session("main")
             outcomes.append(outcome(lambda: arrays_of(program, session.store)[...]))  # noqa: B023
     program.sessions[:] = sessions
-    return outcomes, contents, repository
+    return outcomes, chunks, repository
 
 
 def compare(program: Program, make_storage: Callable[[], Any]) -> None:
