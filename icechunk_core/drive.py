@@ -23,7 +23,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from itertools import chain
 from types import FrameType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from icechunk_core.clock import Clock
 from icechunk_core.errors import InternalError
@@ -35,6 +35,7 @@ __all__ = [
     "blocking_iterator",
     "blocking_on_loop",
     "blocking_opener",
+    "child_safe",
     "driven_directly",
     "gather",
     "in_background",
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+L = TypeVar("L")
 C = TypeVar("C")
 P = ParamSpec("P")
 
@@ -108,6 +110,7 @@ _lock = threading.Lock()
 _background: _Background | None = None
 _workers: ThreadPoolExecutor | None = None
 _WORKERS = 2
+_child_safe: WeakSet[Any] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
@@ -116,10 +119,21 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()
     _background = None
     _workers = None
+    for lock in _child_safe:
+        lock._at_fork_reinit()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def child_safe(lock: L) -> L:
+    """A lock that is free in a forked child, where a thread that held it does not exist.
+
+    For locks that are never held while a process is forked by their own thread.
+    """
+    _child_safe.add(lock)
+    return lock
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
@@ -270,7 +284,7 @@ class LoopLocal(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
-        self._guard = threading.Lock()
+        self._guard = child_safe(threading.Lock())
 
     def get(self) -> T:
         """The object of the running loop."""

@@ -83,6 +83,7 @@ class PackingSink(ObjectSink):
         self, storage: Storage, ids: IdSource, config: PackConfig, *, storage_class: str | None = None
     ) -> None:
         super().__init__(storage, ids, storage_class=storage_class)
+        self._lock = threading.RLock()  # held by who forks (see `hold`)
         largest = storage.capabilities.max_object_size
         self._capacity = config.target_bytes if largest is None else min(config.target_bytes, largest)
         self._largest_chunk = min(config.max_chunk_bytes, self._capacity)

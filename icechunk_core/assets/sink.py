@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from icechunk_core.contract import ALWAYS, Buffer, Storage
+from icechunk_core.drive import child_safe
 from icechunk_core.format.chunk_refs import NativeRef
 from icechunk_core.format.layout import chunk_key
 from icechunk_core.ids import IdSource
@@ -86,7 +87,7 @@ class ObjectSink:
         self._ids = ids
         self._storage_class = storage_class
         # Not held while anything is written. Reentrant, for a job that has to run where it was submitted.
-        self._lock = threading.RLock()
+        self._lock = child_safe(threading.RLock())
         # In order; only where puts are not durable by themselves.
         self._unsynced: dict[str, None] = {}
         self._syncs = "sync" in storage.hook_names
@@ -156,7 +157,7 @@ class BatchingSink(ObjectSink):
     def __init__(self, storage: Storage, ids: IdSource, *, storage_class: str | None = None) -> None:
         super().__init__(storage, ids, storage_class=storage_class)
         self._waiting: dict[bytes, bytes] = {}
-        self._writing = threading.Lock()
+        self._writing = child_safe(threading.Lock())
 
     @property
     def waiting(self) -> Mapping[bytes, Any]:

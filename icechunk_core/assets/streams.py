@@ -6,6 +6,7 @@ import threading
 from typing import Final, NamedTuple
 
 from icechunk_core.contract import Buffer, ObjectInfo
+from icechunk_core.drive import child_safe
 
 __all__ = ["Streams"]
 
@@ -43,7 +44,7 @@ class Streams:
     def __init__(self, most_ahead: int) -> None:
         self._most_ahead = most_ahead
         self._blocks: dict[str, _Block] = {}
-        self._lock = threading.Lock()
+        self._lock = child_safe(threading.Lock())
 
     def held(self, key: str, start: int, end: int) -> tuple[Buffer, ObjectInfo] | None:
         """A part of an object, if it was fetched already."""

@@ -24,7 +24,7 @@ from icechunk_core.clock import us_from_datetime
 from icechunk_core.contract import Buffer, ByteRange, ObjectInfo, Storage, resolve_range
 from icechunk_core.contract.io_stats import IoStats
 from icechunk_core.contract.wrappers import observed
-from icechunk_core.drive import driven_directly, run
+from icechunk_core.drive import child_safe, driven_directly, run
 from icechunk_core.errors import (
     ErrorKind,
     IcechunkError,
@@ -79,7 +79,7 @@ class VirtualChunks:
         self._prefixes = {*self._containers, *(p for p, v in self._authorized.items() if _is_place(v))}
         self._direct = direct
         self._open = open_container
-        self._lock = threading.Lock()
+        self._lock = child_safe(threading.Lock())
         self._over_read = over_read
         self._opened_storages: dict[str, Storage] = {}
         self._stats: tuple[IoStats, ...] = ()

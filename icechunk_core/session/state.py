@@ -11,6 +11,7 @@ from attrs import define, field
 
 from icechunk_core.assets.packs import make_sink
 from icechunk_core.assets.sink import ChunkSink
+from icechunk_core.drive import child_safe
 from icechunk_core.errors import (
     ErrorKind,
     ReadOnlyError,
@@ -69,7 +70,7 @@ class SessionState(SessionChunks):
     commit_metadata: Mapping[str, Any] = field(factory=dict)
     is_fork: bool = False
     sink: ChunkSink = field(init=False)
-    lock: threading.RLock = field(factory=threading.RLock, init=False)
+    lock: threading.RLock = field(factory=lambda: child_safe(threading.RLock()), init=False)
     prepared: dict[bytes, Any] = field(factory=dict, init=False)
     in_doubt: list[Snapshot] = field(factory=list, init=False)
     rewrite_manifests: bool | frozenset[bytes] = field(default=False, init=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -17,10 +18,13 @@ from zarr.core.buffer import cpu
 import icechunk_core as ic
 from icechunk_core.assets.pack_config import PLAIN_LAYOUT_VARIABLE, as_pack_config
 from icechunk_core.contract.wrappers import Call, Fault, with_faults, with_latency, with_metrics
+from icechunk_core.drive import run_direct
 from icechunk_core.errors import InvalidInputError, Unavailable
 from tests.interop.implementations import contents, delete, get, put
 from tests.interop.nodes import array_json
 from tests.packs.support import COUNT, SMALL, chunk, chunk_files, fill, refs, with_array
+
+SOLVER = ic.BasicConflictSolver(on_chunk_conflict=ic.VersionSelection.UseOurs)
 
 
 def in_chunks(call: Call) -> bool:
@@ -336,8 +340,46 @@ def test_a_forked_process(tmp_path: Path, threaded: str) -> None:
             os._exit(status)
     mine = fill(session, range(30, 41))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    session.commit(
-        "parent", rebase_with=ic.BasicConflictSolver(on_chunk_conflict=ic.VersionSelection.UseOurs)
-    )
+    session.commit("parent", rebase_with=SOLVER)
     theirs = {n: chunk(100 + n) for n in range(20, 24)}
     assert held(repo, range(50)) == {n: (common | theirs | mine).get(n) for n in range(50)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("packs", [False, SMALL], ids=["plain", "packs"])
+def test_a_process_that_is_forked_while_a_thread_writes(tmp_path: Path, packs: Any) -> None:
+    """The child has all chunks, can write and commit, and waits for no thread that it does not have."""
+    storage = ic.local_filesystem_storage(str(tmp_path / "r"))
+    put_hook, arrived, open_gate = storage.hook("put"), threading.Event(), threading.Event()
+
+    async def gated(key: str, *arguments: Any) -> Any:
+        if key.startswith("chunks/") and not open_gate.is_set():
+            arrived.set()
+            open_gate.wait()
+        return await put_hook(key, *arguments)
+
+    repo = ic.Repository.create(storage.with_hooks(put=gated), packs=packs)
+    session = with_array(repo)
+    common = fill(session, range(13))
+    flushing = threading.Thread(target=lambda: run_direct(session._state.sink.flush()))
+    flushing.start()
+    assert arrived.wait(60)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - measured in the parent only
+        status = 1
+        try:
+            signal.alarm(60)
+            open_gate._flag = True  # type: ignore[attr-defined]
+            common |= fill(session, [20])
+            session.commit("child")
+            status = 0 if held(repo, common) == common else 2
+        finally:
+            os._exit(status)
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        open_gate.set()
+        flushing.join(60)
+    session.commit("parent", rebase_with=SOLVER)
+    assert held(repo, common) == common
