@@ -1,4 +1,8 @@
-"""xarray's engine ``icechunk``, which opens repositories by path or URL."""
+"""xarray's engine ``icechunk``, which opens repositories by path or URL.
+
+xarray imports this module whenever it looks for an engine, also for files that are none of ours: what opens
+repositories is imported when one is opened.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from xarray.backends import BackendEntrypoint
 from xarray.backends.zarr import ZarrBackendEntrypoint
-
-from icechunk_core.xarray import open_store
 
 if TYPE_CHECKING:
     from xarray import Dataset, DataTree
@@ -34,14 +36,8 @@ class IcechunkBackend(BackendEntrypoint):
         True for a store, session or repository of this package, and for a local directory that holds a
         repository. For URLs, of which other engines claim all, the engine has to be named.
         """
-        from icechunk_core.repository import Repository
-        from icechunk_core.session import Session
-        from icechunk_core.store import IcechunkStore
-
-        if isinstance(filename_or_obj, IcechunkStore | Session | Repository):
-            return True
         if not isinstance(filename_or_obj, str | os.PathLike):
-            return False
+            return _is_ours(filename_or_obj)
         name = os.fspath(filename_or_obj)
         return "://" not in name and _holds_repository(Path(name))
 
@@ -67,7 +63,7 @@ class IcechunkBackend(BackendEntrypoint):
         """A group of a version as a dataset."""
         zarr: Any = ZarrBackendEntrypoint()  # it takes whatever zarr takes
         opened: Dataset = zarr.open_dataset(
-            open_store(
+            _open(
                 filename_or_obj,
                 branch=branch,
                 tag=tag,
@@ -152,7 +148,7 @@ class IcechunkBackend(BackendEntrypoint):
         """All groups of a version by path."""
         zarr: Any = ZarrBackendEntrypoint()  # it takes whatever zarr takes
         opened: dict[str, Dataset] = zarr.open_groups_as_dict(
-            open_store(
+            _open(
                 filename_or_obj,
                 branch=branch,
                 tag=tag,
@@ -172,6 +168,24 @@ class IcechunkBackend(BackendEntrypoint):
             consolidated=False,
         )
         return opened
+
+
+def _open(what: Any, **version: Any) -> Any:
+    """What `icechunk_core.xarray.open_store` gives."""
+    from icechunk_core.xarray import open_store
+
+    return open_store(what, **version)
+
+
+def _is_ours(value: Any) -> bool:
+    """Whether it is a store, session or repository of this package."""
+    if not any(cls.__module__.startswith("icechunk_core.") for cls in type(value).__mro__):
+        return False  # without importing those classes
+    from icechunk_core.repository import Repository
+    from icechunk_core.session import Session
+    from icechunk_core.store import IcechunkStore
+
+    return isinstance(value, IcechunkStore | Session | Repository)
 
 
 def _holds_repository(folder: Path) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
-from icechunk_core.repository import SpecVersion
-from icechunk_core.repository.version import __version__
+from icechunk_core.version import __version__
+
+if TYPE_CHECKING:
+    from icechunk_core.repository import SpecVersion
 
 __all__ = ["__version__", "print_debug_info", "spec_version", "supported_spec_versions", "user_agent"]
 
@@ -15,11 +18,15 @@ _SHOWN = ("zarr", "numcodecs", "numpy", "xarray", "dask", "virtualizarr")
 
 def spec_version() -> SpecVersion:
     """Version of the on-disk format that new repositories have."""
+    from icechunk_core.repository import SpecVersion
+
     return SpecVersion.current()
 
 
 def supported_spec_versions() -> list[SpecVersion]:
     """Versions of the on-disk format that can be read and written, newest first."""
+    from icechunk_core.repository import SpecVersion
+
     return sorted(SpecVersion, reverse=True)
 
 

@@ -8,7 +8,6 @@ Everything that comes from users goes through `text`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 __all__ = ["bytes_text", "chip", "code", "facts", "fold", "page", "printable", "shortened", "table", "text"]
 
@@ -52,6 +51,8 @@ def printable(value: str) -> str:
 
 def text(value: object) -> str:
     """Any value as text in HTML."""
+    from html import escape  # whose entities take longer to load than this module
+
     return escape("\n".join(printable(line) for line in str(value).split("\n")))
 
 

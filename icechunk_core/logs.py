@@ -32,9 +32,6 @@ _LEVELS = {
     "off": logging.CRITICAL + 1,
 }
 
-# A library does not write to anybody's terminal by itself.
-logging.getLogger(_ROOT).addHandler(logging.NullHandler())
-
 _handler: logging.Handler | None = None
 _filtered: set[str] = set()
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import SplitResult
-from urllib.request import url2pathname
 
 from icechunk_core.contract import BackendSpec, hookimpl
 from icechunk_core.contract.errors import StorageConfigError
@@ -21,6 +20,9 @@ def _options_from_url(url: SplitResult) -> Mapping[str, Any]:
         raise StorageConfigError(
             f"the URL names the host {url.netloc!r}; write file:///absolute/path or file:relative/path"
         )
+    # With what it brings along, this import takes longer than the rest of the plugin.
+    from urllib.request import url2pathname
+
     path = url.path if url.netloc in ("", "localhost") else f"//{url.netloc}{url.path}"
     return {"root": url2pathname(path)} if path else {}
 

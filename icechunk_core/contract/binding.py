@@ -7,7 +7,6 @@ coroutine is due. All of these are checked here, at open.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from operator import itemgetter
@@ -144,6 +143,8 @@ def _misfit(plugin: str, hook: str, what: str) -> PluginError:
 def _check_known(plugin: str, names: list[str]) -> None:
     for name in names:
         if name not in _HOOKS:
+            import difflib
+
             close = difflib.get_close_matches(name, _HOOKS, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise _misfit(plugin, name, f"is unknown; {hint}The contract has {', '.join(_HOOKS)}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -80,6 +82,16 @@ class Storage:
         self.get_range_at_once: Callable[[str, ByteRange], tuple[Buffer, ObjectInfo]] = partial(
             _driven, self.get_range_hook
         )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # `icechunk_core.storage` gives this class more methods, and where a pickled storage arrives
+            # nobody may have imported it yet.
+            if "icechunk_core.storage" in sys.modules:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            import_module("icechunk_core.storage")
+            return getattr(self, name)
 
     # --- reading
 

@@ -21,7 +21,7 @@ from icechunk_core.session.context import RepositoryContext
 from icechunk_core.transaction.gc_marking import ByteSet
 from icechunk_core.transaction.relocation import range_keys
 
-__all__ = ["PackUsage", "pack_usage"]
+__all__ = ["PackUsage", "usage_of_packs"]
 
 
 @frozen(eq=False)
@@ -65,7 +65,7 @@ class PackUsage:
         )
 
 
-async def pack_usage(
+async def usage_of_packs(
     context: RepositoryContext, limits: ReadLimits, executor: Executor | None, reporter: Reporter
 ) -> PackUsage:
     """Read all manifests that branches and tags lead to, and list the chunk objects.

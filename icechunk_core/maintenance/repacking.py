@@ -24,7 +24,7 @@ from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.maintenance.copying_chunks import NewPack, copy_chunks, plan_packs
 from icechunk_core.maintenance.fanning import check_executor
 from icechunk_core.maintenance.limits import ReadLimits
-from icechunk_core.maintenance.pack_usage import pack_usage
+from icechunk_core.maintenance.pack_usage import usage_of_packs
 from icechunk_core.maintenance.progress import Reporter
 from icechunk_core.maintenance.rewriting import COMMIT_METHODS
 from icechunk_core.maintenance.values import RepackSummary
@@ -71,7 +71,7 @@ async def repack(
     if not 0 <= live_below <= 1:
         raise InvalidInputError(f"live_below is a part of 1, between 0 and 1, not {live_below}")
     check_executor(executor)
-    usage = await pack_usage(context, limits, executor, reporter)
+    usage = await usage_of_packs(context, limits, executor, reporter)
     sparse = usage.sparse(live_below)
     tip = await context.assets.snapshot(await context.history.branch(branch))
     chunks = [ref async for ref in _chunks_in(context, tip, sparse)] if sparse else []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
+from typing import cast
 
 from attrs import field, frozen
 
@@ -54,15 +55,24 @@ class Candidate:
         return f"{self.distribution} {self.version} ({self.target})"
 
 
-def _candidate(entry_point: metadata.EntryPoint) -> Candidate:
-    dist = entry_point.dist
-    return Candidate(
-        scheme=entry_point.name.lower(),
-        distribution=(dist.name if dist is not None else None) or "unknown distribution",
-        version=(dist.version if dist is not None else None) or "unknown",
-        target=entry_point.value,
-        entry_point=entry_point,
-    )
+def _candidates(entry_points: Iterable[metadata.EntryPoint]) -> Iterator[Candidate]:
+    told: dict[int, tuple[str, str]] = {}  # parsing what a distribution says takes longer than all the rest
+    for entry_point in entry_points:
+        known = told.get(id(entry_point.dist))
+        if known is None:
+            known = told[id(entry_point.dist)] = _name_and_version(entry_point.dist)
+        yield Candidate(
+            scheme=entry_point.name.lower(),
+            distribution=known[0],
+            version=known[1],
+            target=entry_point.value,
+            entry_point=entry_point,
+        )
+
+
+def _name_and_version(dist: metadata.Distribution | None) -> tuple[str, str]:
+    said: Mapping[str, str] = {} if dist is None else cast("Mapping[str, str]", dist.metadata)
+    return said.get("Name") or "unknown distribution", said.get("Version") or "unknown"
 
 
 _last_scans: dict[str, tuple[tuple[str, ...], Sequence[Candidate]]] = {}
@@ -72,7 +82,7 @@ _last_scans: dict[str, tuple[tuple[str, ...], Sequence[Candidate]]] = {}
 def candidates(group: str = GROUP) -> Sequence[Candidate]:
     """Every installed storage plugin, by scheme and distribution; disabled ones too. Looks anew."""
     path = tuple(sys.path)
-    found = {_candidate(entry_point) for entry_point in metadata.entry_points(group=group)}
+    found = set(_candidates(metadata.entry_points(group=group)))
     ordered = sorted(found, key=lambda each: (each.scheme, each.distribution, each.target))
     _last_scans[group] = (path, ordered)
     return ordered

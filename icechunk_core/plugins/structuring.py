@@ -7,20 +7,22 @@ values is taken out of every message.
 
 from __future__ import annotations
 
-import difflib
 import enum
+import functools
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
-import cattrs
 
 from icechunk_core.errors import PluginError, StorageConfigError
 from icechunk_core.plugins.secrets import scrubbed, secret_texts
+
+if TYPE_CHECKING:
+    import cattrs
 
 __all__ = ["option_names", "public_options", "structure_config"]
 
@@ -28,6 +30,10 @@ C = TypeVar("C")
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
+
+
+class _Unstructurable(Exception):
+    """A field of a type that nothing structures."""
 
 
 class _Misfit(Exception):
@@ -66,7 +72,7 @@ def structure_config(config: type[C], options: Mapping[str, Any], *, backend: st
     except _Misfit as misfit:
         told = scrubbed(_told(config, options, misfit), secret_texts(config, options))
         text = f"{backend} storage: {told}"
-    except cattrs.errors.StructureHandlerNotFoundError as error:
+    except _Unstructurable as error:
         raise PluginError(
             f"the configuration of {backend!r} storage has a field that options cannot fill: {error}"
         ) from None
@@ -143,10 +149,10 @@ def _structure_value(attribute: attrs.Attribute[Any], value: Any) -> Any:
         return value
     expected_type = attribute.type if attribute.type is not None else Any
     try:
-        return _converter.structure(value, cast(Any, expected_type))
+        return _structured(value, expected_type)
     except _Misfit as misfit:
         raise _Misfit(misfit.expected, (attribute.name, *misfit.path)) from None
-    except cattrs.errors.StructureHandlerNotFoundError:
+    except _Unstructurable:
         raise
     except Exception:
         raise _Misfit(f"expected {_described(expected_type)}", (attribute.name,)) from None
@@ -185,6 +191,8 @@ def _holds_class(kind: Any) -> bool:
 
 
 def _unknown_option(name: str, allowed: list[str]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, allowed, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"there is no option {name!r}{hint}; the options are {_listed(allowed)}"
@@ -286,7 +294,7 @@ def _union(value: Any, kind: Any) -> Any:
         if each is type(None):
             continue
         try:
-            return _converter.structure(value, each)
+            return _structured(value, each)
         except _Misfit as misfit:
             expected.append(misfit.expected.removeprefix("expected "))
         except (TypeError, ValueError):
@@ -304,17 +312,39 @@ def _callable(value: Any, _: Any) -> Any:
     raise _Misfit("expected a callable")
 
 
-def _make_converter() -> cattrs.Converter:
+_PLAIN: Mapping[Any, Callable[[Any, Any], Any]] = {
+    bool: _bool,
+    int: _int,
+    float: _float,
+    str: _str,
+    Path: _path,
+    datetime: _datetime,
+}
+
+
+def _structured(value: Any, kind: Any) -> Any:
+    plain = _PLAIN.get(kind)
+    if plain is not None:  # as the converter does it, and most storages need no more
+        return plain(value, kind)
+    converter = _converter()
+    from cattrs.errors import StructureHandlerNotFoundError
+
+    try:
+        return converter.structure(value, kind)
+    except StructureHandlerNotFoundError as error:
+        raise _Unstructurable(str(error)) from error
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    import cattrs
+
     converter = cattrs.Converter(detailed_validation=False)
     # The last hook that is registered is asked first.
     converter.register_structure_hook_func(attrs.has, lambda value, kind: _structure_class(kind, value))
     converter.register_structure_hook_func(_is_wide_union, _union)
     converter.register_structure_hook(enum.Enum, _enum)
     converter.register_structure_hook_func(_is_callable, _callable)
-    for kind, hook in ((bool, _bool), (int, _int), (float, _float), (str, _str), (Path, _path)):
+    for kind, hook in _PLAIN.items():
         converter.register_structure_hook(kind, hook)
-    converter.register_structure_hook(datetime, _datetime)
     return converter
-
-
-_converter = _make_converter()

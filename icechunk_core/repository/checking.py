@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
+from icechunk_core import maintenance
 from icechunk_core.drive import blocking
-from icechunk_core.maintenance import OnProgress, ReadLimits, VerifyReport, verify
 from icechunk_core.repository.part import RepositoryPart
+
+if TYPE_CHECKING:
+    from icechunk_core.maintenance import OnProgress, VerifyReport
 
 __all__ = ["CheckingPart"]
 
@@ -61,8 +65,8 @@ class CheckingPart(RepositoryPart):
         >>> Repository.create("memory:").verify().ok
         True
         """
-        limits = ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory)
-        return await verify(
+        limits = maintenance.ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory)
+        return await maintenance.verify(
             self._context,
             limits,
             data=data,

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
+from icechunk_core import maintenance
 from icechunk_core.drive import blocking_on_loop
 from icechunk_core.errors import ErrorKind, FormatError
 from icechunk_core.history import RepoObjectHistory
 from icechunk_core.history.creation import detect_spec_version
-from icechunk_core.maintenance import CopySummary, OnProgress, ReadLimits
-from icechunk_core.maintenance.copying import ObjectCopier
-from icechunk_core.maintenance.copying_refs import ChosenRefs, copy_refs
-from icechunk_core.maintenance.fanning import check_executor
-from icechunk_core.maintenance.mirroring import mirror_ref_files, mirror_repo_object
-from icechunk_core.maintenance.progress import Reporter
 from icechunk_core.repository import opening
 from icechunk_core.repository.part import RepositoryPart
 from icechunk_core.storage import StorageLike, as_storage
 from icechunk_core.tracing import traced
+
+if TYPE_CHECKING:
+    from icechunk_core.maintenance import CopySummary, OnProgress
 
 __all__ = ["CopyingPart"]
 
@@ -90,24 +89,24 @@ class CopyingPart(RepositoryPart):
         >>> Repository.open(copy).lookup_branch("main") == repo.lookup_branch("main")
         True
         """
-        check_executor(executor)
+        maintenance.check_executor(executor)
         opened = as_storage(target)
         opening.check_commit_safety(opened)
-        copier = ObjectCopier(
+        copier = maintenance.ObjectCopier(
             self._context.storage,
             opened,
-            ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory),
-            Reporter(progress),
+            maintenance.ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory),
+            maintenance.Reporter(progress),
             dry_run=dry_run,
             executor=executor,
         )
         if branches is not None or tags is not None:
             history = self._context.history
-            chosen = ChosenRefs(
+            chosen = maintenance.ChosenRefs(
                 {name: await history.branch(name) for name in branches or ()},
                 {name: await history.tag(name) for name in tags or ()},
             )
-            return await copy_refs(self._context, copier, chosen, overwrite=overwrite)
+            return await maintenance.copy_refs(self._context, copier, chosen, overwrite=overwrite)
         there = await detect_spec_version(opened)
         if there not in (None, self._context.spec_version):
             raise FormatError(
@@ -116,7 +115,7 @@ class CopyingPart(RepositoryPart):
                 kind=ErrorKind.UNSUPPORTED_SPEC_VERSION,
             )
         if isinstance(self._context.history, RepoObjectHistory):
-            return await mirror_repo_object(self._context, opened, copier, overwrite=overwrite)
-        return await mirror_ref_files(self._context, opened, copier, overwrite=overwrite)
+            return await maintenance.mirror_repo_object(self._context, opened, copier, overwrite=overwrite)
+        return await maintenance.mirror_ref_files(self._context, opened, copier, overwrite=overwrite)
 
     copy = blocking_on_loop(copy_async)

@@ -6,28 +6,20 @@ import copy
 import warnings
 from concurrent.futures import Executor
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from icechunk_core import maintenance
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.drive import blocking, run
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import FormatError, InvalidInputError
 from icechunk_core.format import base32
-from icechunk_core.maintenance import (
-    ChunkStorageStats,
-    GCLimits,
-    GCSummary,
-    OnProgress,
-    ReadLimits,
-    chunk_storage,
-    collect_garbage,
-    expire_snapshots,
-    migrate,
-    rewrite_manifests,
-)
 from icechunk_core.repository import queries
 from icechunk_core.repository.part import RepositoryPart
 from icechunk_core.session import SessionMode, SessionState
+
+if TYPE_CHECKING:
+    from icechunk_core.maintenance import ChunkStorageStats, GCSummary, OnProgress
 
 __all__ = ["MaintenancePart", "upgrade_icechunk_repository", "upgrade_icechunk_repository_async"]
 
@@ -78,7 +70,7 @@ class MaintenancePart(RepositoryPart):
         limit_us = _aware_us(older_than)
         if not dry_run:
             queries.check_storage_writable(self._context.storage)
-        released = await expire_snapshots(
+        released = await maintenance.expire_snapshots(
             self._context,
             limit_us,
             delete_branches=delete_expired_branches,
@@ -154,7 +146,7 @@ class MaintenancePart(RepositoryPart):
             If a worker of the executor was lost. The repository is whole: run it again.
         """
         limit_us = _aware_us(delete_object_older_than)
-        limits = GCLimits(
+        limits = maintenance.GCLimits(
             max_snapshots_in_memory=max_snapshots_in_memory,
             max_compressed_manifest_mem_bytes=max_compressed_manifest_mem_bytes,
             max_decoded_manifest_mem_bytes=max_decoded_manifest_mem_bytes,
@@ -165,7 +157,7 @@ class MaintenancePart(RepositoryPart):
         )
         if not dry_run:
             queries.check_storage_writable(self._context.storage)
-        return await collect_garbage(
+        return await maintenance.collect_garbage(
             self._context, limit_us, limits, dry_run=dry_run, executor=executor, progress=progress
         )
 
@@ -198,13 +190,13 @@ class MaintenancePart(RepositoryPart):
         progress
             Called as the work goes on.
         """
-        limits = ReadLimits(
+        limits = maintenance.ReadLimits(
             max_snapshots_in_memory=max_snapshots_in_memory,
             max_compressed_manifest_mem_bytes=max_compressed_manifest_mem_bytes,
             max_decoded_manifest_mem_bytes=max_decoded_manifest_mem_bytes,
             max_concurrent_manifest_fetches=max_concurrent_manifest_fetches,
         )
-        return await chunk_storage(self._context, limits, executor=executor, progress=progress)
+        return await maintenance.chunk_storage(self._context, limits, executor=executor, progress=progress)
 
     chunk_storage_stats = blocking(chunk_storage_stats_async)
 
@@ -288,7 +280,7 @@ class MaintenancePart(RepositoryPart):
         snapshot = await context.assets.snapshot(await context.history.branch(branch))
         state = SessionState(context, snapshot, SessionMode.WRITABLE, branch)
         return base32.encode(
-            await rewrite_manifests(
+            await maintenance.rewrite_manifests(
                 state,
                 message,
                 {**self._commit_metadata, **(metadata or {})},
@@ -364,7 +356,7 @@ async def upgrade_icechunk_repository_async(
     concurrency = 64 if prefetch_concurrency is None else prefetch_concurrency
     if concurrency < 1:
         raise InvalidInputError(f"prefetch_concurrency must be at least 1, not {concurrency}")
-    migrated = await migrate(
+    migrated = await maintenance.migrate(
         repo._context,
         dry_run=dry_run,
         delete_unused_v1_files=delete_unused_v1_files,

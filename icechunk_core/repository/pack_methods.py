@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from icechunk_core import maintenance
 from icechunk_core.drive import blocking
 from icechunk_core.error_kinds import ErrorKind
 from icechunk_core.errors import FormatError
-from icechunk_core.maintenance import (
-    OnProgress,
-    PackStats,
-    ReadLimits,
-    RepackSummary,
-    Reporter,
-    pack_usage,
-    repack,
-)
-from icechunk_core.maintenance.fanning import check_executor
 from icechunk_core.repository import queries
 from icechunk_core.repository.part import RepositoryPart
+
+if TYPE_CHECKING:
+    from icechunk_core.maintenance import OnProgress, PackStats, RepackSummary
 
 __all__ = ["PacksPart"]
 
@@ -47,9 +41,10 @@ class PacksPart(RepositoryPart):
         progress
             Called as the work goes on.
         """
-        check_executor(executor)
-        limits = ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory)
-        return (await pack_usage(self._context, limits, executor, Reporter(progress))).stats()
+        maintenance.check_executor(executor)
+        limits = maintenance.ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory)
+        reporter = maintenance.Reporter(progress)
+        return (await maintenance.usage_of_packs(self._context, limits, executor, reporter)).stats()
 
     pack_stats = blocking(pack_stats_async)
 
@@ -121,7 +116,7 @@ class PacksPart(RepositoryPart):
         if not dry_run:
             await context.history.check_writable()
             queries.check_storage_writable(context.storage)
-        return await repack(
+        return await maintenance.repack(
             context,
             branch,
             message,
@@ -129,9 +124,9 @@ class PacksPart(RepositoryPart):
             commit_method=commit_method,
             live_below=live_below,
             dry_run=dry_run,
-            limits=ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory),
+            limits=maintenance.ReadLimits(max_snapshots_in_memory=max_snapshots_in_memory),
             executor=executor,
-            reporter=Reporter(progress),
+            reporter=maintenance.Reporter(progress),
         )
 
     repack = blocking(repack_async)

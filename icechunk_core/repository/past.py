@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from icechunk_core.drive import blocking, blocking_iterator
 from icechunk_core.repository import queries
 from icechunk_core.repository.arguments import snapshot_id_bytes
-from icechunk_core.repository.graph import AncestryGraph, history_graph, line_graph
 from icechunk_core.repository.part import RepositoryPart
-from icechunk_core.repository.updates import Update
 from icechunk_core.repository.values import ManifestFileInfo, SnapshotInfo
-from icechunk_core.transaction.diff import Diff
+
+if TYPE_CHECKING:
+    from icechunk_core.repository.graph import AncestryGraph
+    from icechunk_core.repository.updates import Update
+    from icechunk_core.transaction.diff import Diff
 
 __all__ = ["HistoryPart"]
 
@@ -88,6 +91,8 @@ class HistoryPart(RepositoryPart):
         >>> print(repo.ancestry_graph(plain=True))
         ● 1CECHNKR (main) Repository initialized
         """
+        from icechunk_core.repository.graph import history_graph, line_graph
+
         history = self._context.history
         if branch is None and tag is None and snapshot_id is None:
             return await history_graph(history, plain=plain)
@@ -112,6 +117,8 @@ class HistoryPart(RepositoryPart):
                 yield update
 
     async def _ops_log_pages(self) -> AsyncIterator[list[Update]]:
+        from icechunk_core.repository.updates import Update
+
         async for page in self._context.history.ops_log_pages():
             yield Update.lazily(page)
 

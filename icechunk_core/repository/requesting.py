@@ -9,7 +9,7 @@ import attrs
 from icechunk_core.contract import Storage
 from icechunk_core.plugins.structuring import option_names
 from icechunk_core.repository.attribution import Attribution
-from icechunk_core.repository.version import __version__
+from icechunk_core.version import __version__
 
 __all__ = ["requesting_as", "user_agent_of"]
 

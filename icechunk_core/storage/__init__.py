@@ -6,22 +6,10 @@ network access happens here. The ``with_...`` functions decorate a storage: repe
 delay or break its calls.
 """
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from icechunk_core._lazy import lazy
 from icechunk_core.contract import Storage
-from icechunk_core.contract.wrappers import (
-    Call,
-    Fault,
-    FaultLog,
-    RetryPolicy,
-    StorageMetrics,
-    for_single_writer,
-    with_concurrency_limit,
-    with_faults,
-    with_latency,
-    with_metrics,
-    with_retries,
-)
 from icechunk_core.format.configuration import (
     ChecksumAlgorithm,
     ObjectStoreConfig,
@@ -31,7 +19,6 @@ from icechunk_core.format.configuration import (
     StorageSettings,
     StorageTimeoutSettings,
 )
-from icechunk_core.storage._cloud import azure_storage, gcs_storage, http_storage, redirect_storage
 from icechunk_core.storage._methods import StorageObjectInfo, attach
 from icechunk_core.storage._open import (
     StorageLike,
@@ -40,20 +27,58 @@ from icechunk_core.storage._open import (
     local_filesystem_storage,
     storage_from_url,
 )
-from icechunk_core.storage._s3 import (
-    hf_storage,
-    r2_storage,
-    s3_object_store_storage,
-    s3_storage,
-    tigris_storage,
-)
-from icechunk_core.storage._stores import (
-    azure_store,
-    gcs_store,
-    http_store,
-    local_filesystem_store,
-    s3_store,
-)
+
+if TYPE_CHECKING:
+    from icechunk_core.contract.wrappers import (
+        Call,
+        Fault,
+        FaultLog,
+        RetryPolicy,
+        StorageMetrics,
+        for_single_writer,
+        with_concurrency_limit,
+        with_faults,
+        with_latency,
+        with_metrics,
+        with_retries,
+    )
+    from icechunk_core.storage._cloud import azure_storage, gcs_storage, http_storage, redirect_storage
+    from icechunk_core.storage._s3 import (
+        hf_storage,
+        r2_storage,
+        s3_object_store_storage,
+        s3_storage,
+        tigris_storage,
+    )
+    from icechunk_core.storage._stores import (
+        azure_store,
+        gcs_store,
+        http_store,
+        local_filesystem_store,
+        s3_store,
+    )
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            ".contract.wrappers": (
+                "Call",
+                "Fault",
+                "FaultLog",
+                "RetryPolicy",
+                "StorageMetrics",
+                "for_single_writer",
+                "with_concurrency_limit",
+                "with_faults",
+                "with_latency",
+                "with_metrics",
+                "with_retries",
+            ),
+            "_cloud": ("azure_storage", "gcs_storage", "http_storage", "redirect_storage"),
+            "_s3": ("hf_storage", "r2_storage", "s3_object_store_storage", "s3_storage", "tigris_storage"),
+            "_stores": ("azure_store", "gcs_store", "http_store", "local_filesystem_store", "s3_store"),
+        },
+    )
 
 attach()
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icechunk_core.contract import Storage
-from icechunk_core.credentials import AnyCredential, Credentials, S3Credentials, containers_credentials
 from icechunk_core.errors import InvalidInputError
 from icechunk_core.format.configuration import ObjectStoreConfig, S3Options
 from icechunk_core.plugins import open_storage
 from icechunk_core.plugins.registry import find_backend
 from icechunk_core.plugins.structuring import option_names
 from icechunk_core.storage._options import given
-from icechunk_core.storage._s3 import TIGRIS_ENDPOINT
+
+if TYPE_CHECKING:
+    from icechunk_core.credentials import AnyCredential
 
 __all__ = ["open_container"]
 
@@ -75,6 +76,8 @@ def _from_store(store: ObjectStoreConfig | None) -> dict[str, Any]:
     if isinstance(store, ObjectStoreConfig.S3):  # also Tigris and compatible services
         options = _s3_options(store.options)
         if isinstance(store, ObjectStoreConfig.Tigris):
+            from icechunk_core.storage._s3 import TIGRIS_ENDPOINT
+
             options.setdefault("endpoint_url", TIGRIS_ENDPOINT)
         return options
     if isinstance(store, ObjectStoreConfig.Gcs):
@@ -89,6 +92,8 @@ def _from_store(store: ObjectStoreConfig | None) -> dict[str, Any]:
 
 
 def _s3_options(options: S3Options) -> dict[str, Any]:
+    from icechunk_core.credentials import S3Credentials
+
     algorithm = options.checksum_algorithm
     return given(
         region=options.region,
@@ -103,6 +108,8 @@ def _s3_options(options: S3Options) -> dict[str, Any]:
 
 
 def _from_credentials(prefix: str, scheme: str, given_credentials: AnyCredential) -> dict[str, Any]:
+    from icechunk_core.credentials import Credentials, containers_credentials
+
     credentials: Any = containers_credentials({prefix: given_credentials})[prefix]
     if isinstance(credentials, Credentials.LocalFileSystemAccess | Credentials.HttpAccess):
         return {}

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from icechunk_core.contract import ObjectInfo, Storage
-from icechunk_core.credentials import AnyAzureCredential, AnyGcsCredential, AnyS3Credential
 from icechunk_core.drive import run
 from icechunk_core.errors import StorageConfigError
 from icechunk_core.format.configuration import S3Options, StorageSettings
 from icechunk_core.html import page, text
 from icechunk_core.plugins import open_storage
-from icechunk_core.storage._cloud import http_storage, redirect_storage
 from icechunk_core.storage._open import in_memory_storage, local_filesystem_storage
 from icechunk_core.storage._options import checked_text, checked_texts, given
-from icechunk_core.storage._s3 import TIGRIS_ENDPOINT, s3_options
+
+if TYPE_CHECKING:
+    from icechunk_core.credentials import AnyAzureCredential, AnyGcsCredential, AnyS3Credential
 
 __all__ = ["StorageObjectInfo", "attach"]
 
@@ -45,6 +45,9 @@ def _s3(config: S3Options, options: Mapping[str, Any], **preset: Any) -> dict[st
         raise StorageConfigError(f"'config' is S3Options, not {type(config).__name__}")
     if config.anonymous and options.get("credentials") is not None:
         raise StorageConfigError("'config' is anonymous, and 'credentials' are given; choose one")
+    from icechunk_core.credentials import s3_credentials
+    from icechunk_core.storage._s3 import s3_options
+
     settings: dict[str, Any] = {
         "region": config.region,
         "endpoint_url": config.endpoint_url,
@@ -57,8 +60,6 @@ def _s3(config: S3Options, options: Mapping[str, Any], **preset: Any) -> dict[st
     settings |= {name: value for name, value in preset.items() if settings[name] in (None, False)}
     credentials = options.get("credentials")
     if credentials is None:
-        from icechunk_core.credentials import s3_credentials
-
         credentials = s3_credentials(anonymous=True) if config.anonymous else s3_credentials(from_env=True)
     return s3_options(**settings, **{**options, "credentials": credentials})
 
@@ -106,6 +107,8 @@ def new_tigris(
 ) -> Storage:
     """See `icechunk_core.storage.tigris_storage`."""
     rest = _without("config", "use_weak_consistency", locals())
+    from icechunk_core.storage._s3 import TIGRIS_ENDPOINT
+
     options = _s3(config, rest, endpoint_url=TIGRIS_ENDPOINT)
     if config.region is None and not use_weak_consistency:
         raise StorageConfigError("Tigris reads are consistent within one region only: set the region")
@@ -211,11 +214,15 @@ def new_http(
     base_url: str, config: dict[str, str] | None = None, headers: dict[str, str] | None = None
 ) -> Storage:
     """See `icechunk_core.storage.http_storage`."""
+    from icechunk_core.storage._cloud import http_storage
+
     return http_storage(base_url, config, headers)
 
 
 def new_redirect(base_url: str) -> Storage:
     """See `icechunk_core.storage.redirect_storage`."""
+    from icechunk_core.storage._cloud import redirect_storage
+
     return redirect_storage(base_url)
 
 

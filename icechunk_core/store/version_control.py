@@ -8,12 +8,12 @@ session commits. What the methods do is asked of the store's control object
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from icechunk_core.drive import blocking
-from icechunk_core.errors import InternalError
 
 if TYPE_CHECKING:
     from icechunk_core.store.face import StoreControl
@@ -88,7 +88,9 @@ def refuse_unknown(what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def _registered() -> StoreFactories:
     if _factories is None:
-        raise InternalError("the store's constructors are not there; import icechunk_core, not a part of it")
+        # They are made of what stands above the store, which nobody may have used yet.
+        importlib.import_module("icechunk_core.classic")
+    assert _factories is not None
     return _factories
 
 
