@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from icechunk_core.contract.errors import InvalidKey
@@ -15,6 +15,11 @@ __all__ = ["Directories"]
 
 _MOST_REMEMBERED = 50_000
 _ATTEMPTS = 20
+
+
+def _in_turn(call: Callable[[str], None], items: Iterable[str]) -> None:
+    for item in items:
+        call(item)
 
 
 class Directories:
@@ -114,17 +119,19 @@ class Directories:
         self.known -= {known for known in list(self.known) if f"{known}/".startswith(f"{relative}/")}
         return not os.path.isdir(path)
 
-    def sync(self, relatives: Iterable[str]) -> None:
+    def sync(
+        self,
+        relatives: Iterable[str],
+        each: Callable[[Callable[[str], None], Iterable[str]], None] = _in_turn,
+    ) -> None:
         """Make the entries of these directories survive power loss, and the directories themselves.
 
         Each directory is synced once per call, with those above it up to the root: another
         process may have made, or removed and made, any of them and not synced it yet.
+        ``each`` calls a function for each of several paths.
         """
         wanted = {"", *(part for relative in relatives for part in _lineage(relative))}
-        for relative in sorted(wanted):
-            # Who removed a directory meanwhile saw it empty.
-            with suppress(FileNotFoundError):
-                self._system.sync_directory(self.absolute(relative))
+        each(self._sync_if_there, sorted(wanted))
         if not self._root_is_synced:
             above, self._made_above = {os.path.dirname(self.root), *self._made_above}, []
             for path in sorted(above):
@@ -132,6 +139,10 @@ class Directories:
                 with suppress(PermissionError):
                     self._system.sync_directory(path)
             self._root_is_synced = True
+
+    def _sync_if_there(self, relative: str) -> None:
+        with suppress(FileNotFoundError):  # who removed it meanwhile saw it empty
+            self._system.sync_directory(self.absolute(relative))
 
     def prune(self, relative: str) -> str:
         """Remove a directory if it is empty, and those above it; the nearest one that stays."""

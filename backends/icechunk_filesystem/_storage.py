@@ -18,6 +18,7 @@ from icechunk_core.contract import (
     Capabilities,
     Condition,
     DeleteResult,
+    EndTurn,
     IfVersion,
     KeySpace,
     ObjectInfo,
@@ -33,9 +34,11 @@ from icechunk_filesystem._locks import KeyLocks
 from icechunk_filesystem._paths import KeyCodec
 from icechunk_filesystem._probe import Abilities, on_network, probe
 from icechunk_filesystem._reading import Reader
+from icechunk_filesystem._syncing import Syncer
 from icechunk_filesystem._system import System
 from icechunk_filesystem._temporary import TemporaryFiles
-from icechunk_filesystem._versions import VersionRecords
+from icechunk_filesystem._turns import Turns
+from icechunk_filesystem._versions import VersionRecords, digest_of
 from icechunk_filesystem._writing import Writer
 
 __all__ = ["CAPABILITIES", "FilesystemStorage", "ThreadedFilesystemStorage", "make_storage"]
@@ -100,6 +103,8 @@ class FilesystemStorage:
             self._system,
             durable=config.durable,
         )
+        self._syncer = Syncer(self._directories, self._codec, self._system)
+        self._turns = Turns(self._directories)
         self._found: Abilities | None = None
         self._closed = False
 
@@ -154,7 +159,13 @@ class FilesystemStorage:
     @hookimpl
     async def sync(self, keys: Sequence[str]) -> None:
         self._check_writable()
-        self._writer.sync(keys)
+        if self._config.durable:
+            self._syncer.sync(keys)
+
+    @hookimpl
+    async def take_turn(self, key: str, seconds: float) -> EndTurn | None:
+        self._check_writable()
+        return self._turns.take(digest_of(key), seconds)
 
     @hookimpl
     async def close(self) -> None:
@@ -247,7 +258,14 @@ class ThreadedFilesystemStorage(FilesystemStorage):
     @hookimpl
     async def sync(self, keys: Sequence[str]) -> None:
         self._check_writable()
-        await self._in_thread(self._writer.sync, keys)
+        if self._config.durable:
+            await self._in_thread(self._syncer.sync, keys)
+
+    @hookimpl
+    async def take_turn(self, key: str, seconds: float) -> EndTurn | None:
+        self._check_writable()
+        # Not in a worker thread: those who wait would take them from whose turn it is.
+        return await self._turns.take_async(digest_of(key), seconds)
 
     @hookimpl
     async def close(self) -> None:

@@ -13,7 +13,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 from attrs import frozen
@@ -38,8 +37,6 @@ from icechunk_filesystem._versions import VersionRecords, digest_of, identity, i
 __all__ = ["Writer"]
 
 _ATTEMPTS = 20
-_SYNCED_IN_TURN = 16
-_SYNC_THREADS = 8
 
 
 @frozen
@@ -124,29 +121,6 @@ class Writer:
             except OSError as error:
                 raise translated(error, None) from error
         return [DeleteResult(key, failed.get(key)) for key in keys]
-
-    def sync(self, keys: Sequence[str]) -> None:
-        """Make earlier puts survive power loss: each file, then each directory once."""
-        if not self._durable:
-            return
-        targets = {self._codec.path(key): key for key in keys}
-        if len(targets) <= _SYNCED_IN_TURN:
-            for target, key in targets.items():
-                self._sync_file(key, target)
-        else:
-            # The disk serves many waiting syncs at little more than the price of one.
-            with ThreadPoolExecutor(_SYNC_THREADS) as pool:
-                list(pool.map(self._sync_file, targets.values(), targets))
-        try:
-            self._directories.sync({_directory(target) for target in targets})
-        except OSError as error:
-            raise translated(error, None) from error
-
-    def _sync_file(self, key: str, target: str) -> None:
-        try:
-            self._system.sync_file(self._base + target)
-        except OSError as error:
-            raise translated(error, key, reading=True) from error
 
     # --- unconditional
 

@@ -21,6 +21,7 @@ CHECKS_OF_HOOKS: Mapping[str, str] = {
     "delete": "A12 A13 A19 C11 D06 E06 L01 L04 M07",
     "copy": "A18 L01",
     "sync": "K03",
+    "take_turn": "F17 F18",
     "close": "A14 A15",
 }
 """Ids of checks, and letters of whole groups."""

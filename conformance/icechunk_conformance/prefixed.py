@@ -12,11 +12,12 @@ from icechunk_core.contract import (
     ByteRange,
     Condition,
     DeleteResult,
+    EndTurn,
     ObjectInfo,
     Storage,
     Version,
 )
-from icechunk_core.errors import InvalidKey, Unsupported
+from icechunk_core.errors import InvalidKey
 
 __all__ = ["prefixed"]
 
@@ -81,11 +82,8 @@ def prefixed(storage: Storage, prefix: str, written: set[str]) -> Storage:
 
 def _optional(storage: Storage, prefix: str, written: set[str]) -> dict[str, Callable[..., Any]]:
     hooks: dict[str, Callable[..., Any]] = {}
-    try:
+    if "copy" in storage.hook_names:
         copy_hook = storage.hook("copy")
-    except Unsupported:
-        pass
-    else:
 
         async def copy(source: str, target: str) -> Version:
             written.add(prefix + target)
@@ -93,13 +91,19 @@ def _optional(storage: Storage, prefix: str, written: set[str]) -> dict[str, Cal
             return version
 
         hooks["copy"] = copy
-    try:
+    if "sync" in storage.hook_names:
         sync_hook = storage.hook("sync")
-    except Unsupported:
-        return hooks
 
-    async def sync(keys: Sequence[str]) -> None:
-        await sync_hook([prefix + key for key in keys])
+        async def sync(keys: Sequence[str]) -> None:
+            await sync_hook([prefix + key for key in keys])
 
-    hooks["sync"] = sync
+        hooks["sync"] = sync
+    if "take_turn" in storage.hook_names:
+        turn_hook = storage.hook("take_turn")
+
+        async def take_turn(key: str, seconds: float) -> EndTurn | None:
+            end: EndTurn | None = await turn_hook(prefix + key, seconds)
+            return end
+
+        hooks["take_turn"] = take_turn
     return hooks

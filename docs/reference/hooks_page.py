@@ -29,6 +29,7 @@ CAPABILITIES: Mapping[str, str] = {
     "delete": "read_only",
     "copy": "copy",
     "sync": "durable",
+    "take_turn": "update",
     "capabilities": "create update atomicity list ordered_list metadata suffix_range copy may_suspend "
     "durable fork_safe read_only unique_versions key_space max_object_size",
 }
@@ -41,6 +42,7 @@ FURTHER = {
     "icechunk_wrap_storage": "[Wrap a storage](../../how-to/wrap-a-storage.md)",
     "put": "[Outcomes of a commit](../../explanation/commit-outcome.md)",
     "sync": "[Durability](../../explanation/durability.md)",
+    "take_turn": "[Commits take turns](../../decisions/0014-commits-take-turns.md)",
 }
 
 INDEX = """\

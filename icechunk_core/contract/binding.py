@@ -22,11 +22,11 @@ from icechunk_core.errors import PluginError
 __all__ = ["OPTIONAL_HOOKS", "REQUIRED_HOOKS", "bind_hooks", "check_replacements"]
 
 REQUIRED_HOOKS = ("get_range", "put", "list", "head", "delete", "close")
-OPTIONAL_HOOKS = ("capabilities", "copy", "sync")
+OPTIONAL_HOOKS = ("capabilities", "copy", "sync", "take_turn")
 _HOOKS = (*REQUIRED_HOOKS, *OPTIONAL_HOOKS)
 _MARK = f"{PROJECT}_impl"
 """What `hookimpl` writes on functions."""
-_COROUTINES = frozenset({"get_range", "put", "head", "delete", "copy", "sync", "close"})
+_COROUTINES = frozenset({"get_range", "put", "head", "delete", "copy", "sync", "take_turn", "close"})
 
 
 @frozen

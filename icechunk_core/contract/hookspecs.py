@@ -26,6 +26,7 @@ from icechunk_core.contract.types import (
     Capabilities,
     Condition,
     DeleteResult,
+    EndTurn,
     ObjectInfo,
     Version,
 )
@@ -513,6 +514,46 @@ class OperationHooks:
         ...         for file in [self.files.pop(key) for key in keys if key in self.files]:
         ...             os.fsync(file.fileno())
         ...             file.close()
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    async def take_turn(self, key: str, seconds: float) -> EndTurn | None:
+        """Wait until it is the caller's turn to update an object that many want to update.
+
+        Optional, and advice: conditional puts decide who wins, with turns and without. Commits take one, so
+        that those who race for a branch do not write files for an update that is refused. For storages
+        where waiting is cheap and the turn of a process that dies is over at once, such as with a lock of the
+        operating system; others leave the hook out.
+
+        Parameters
+        ----------
+        key
+            Which object is going to be updated. Different keys may share their turns.
+        seconds
+            How long to wait at most.
+
+        Returns
+        -------
+        end
+            Ends the turn; may be called on any thread, and more than once. ``None`` if it did not come in
+            time, or there can be none: the caller goes on without.
+
+        Raises
+        ------
+        ReadOnly
+            Where nothing can be written at all.
+
+        Examples
+        --------
+        >>> class ShelfStorage:
+        ...     @hookimpl
+        ...     async def take_turn(self, key, seconds):
+        ...         lock = self.turns[key]  # a threading.Lock
+        ...         if not lock.acquire(timeout=seconds):
+        ...             return None
+        ...         mine = [lock]
+        ...         return lambda: mine.pop().release() if mine else None
         """
         raise NotImplementedError
 

@@ -19,6 +19,7 @@ from icechunk_core.contract.types import (
     Capabilities,
     Condition,
     DeleteResult,
+    EndTurn,
     ObjectInfo,
     Version,
 )
@@ -146,6 +147,17 @@ class Storage:
         hook = self._hooks.get("sync")
         if hook is not None and keys:
             await hook(keys)
+
+    async def take_turn(self, key: str, seconds: float) -> EndTurn | None:
+        """Wait until it is one's turn to update an object; what ends the turn, or None if there is none.
+
+        See `OperationHooks.take_turn`. Without such a hook there are no turns.
+        """
+        hook = self._hooks.get("take_turn")
+        if hook is None:
+            return None
+        end: EndTurn | None = await hook(key, seconds)
+        return end
 
     async def close(self) -> None:
         """Free what is held; later calls raise `Closed`."""

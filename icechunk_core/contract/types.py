@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ __all__ = [
     "Capabilities",
     "Condition",
     "DeleteResult",
+    "EndTurn",
     "From",
     "IfAbsent",
     "IfVersion",
@@ -37,6 +38,8 @@ __all__ = [
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """What holds bytes."""
+EndTurn: TypeAlias = Callable[[], None]
+"""Ends a turn (`OperationHooks.take_turn`)."""
 
 
 def joined(buffers: Sequence[Buffer]) -> bytes:

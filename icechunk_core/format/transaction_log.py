@@ -96,6 +96,10 @@ class TransactionLog:
         """Whether nothing changed."""
         return not (any(_id_sets(self)) or self.updated_chunks or self.moves)
 
+    def is_of_chunks_only(self) -> bool:
+        """Whether no node was made, changed, moved or deleted."""
+        return not (any(_id_sets(self)) or self.moves)
+
 
 def _id_sets(log: TransactionLog) -> list[frozenset[bytes]]:
     """The id lists in the order of their slots, 1 to 6."""

@@ -64,6 +64,10 @@ class History(ABC):
         await self.check_writable()
         return await self.branch(name)
 
+    @abstractmethod
+    def branch_object(self, name: str) -> str:
+        """Key of the object that a commit to the branch replaces."""
+
     async def branch_ancestry(self, name: str) -> AsyncIterator[SnapshotInfo]:
         """The `ancestry` of where a branch points, with one look where one shows both."""
         async for info in self.ancestry(await self.branch(name)):

@@ -48,6 +48,9 @@ class RefFilesHistory(History):
 
     # --- reading
 
+    def branch_object(self, name: str) -> str:
+        return layout.branch_key(name)
+
     async def branches(self) -> dict[str, bytes]:
         return (await self.refs())[0]
 

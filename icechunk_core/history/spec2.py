@@ -130,6 +130,9 @@ class RepoObjectHistory(History):
         repo_updates.require_online(info)
         return walk.branch_tip(info, name)
 
+    def branch_object(self, name: str) -> str:
+        return layout.REPO_KEY
+
     async def branch_ancestry(self, name: str) -> AsyncIterator[SnapshotInfo]:
         info = await self.info()
         for item in walk.ancestry(info.snapshots, walk.branch_tip(info, name)):

@@ -30,6 +30,7 @@ from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.moves import require_moves_enabled
 from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
+from icechunk_core.session.turns import has_moved, own_turn
 from icechunk_core.tracing import annotate, traced
 from icechunk_core.transaction.log_builder import build_transaction_log
 from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits, plan_manifests
@@ -95,15 +96,43 @@ async def commit(
         if state.mode is SessionMode.REARRANGE:
             verb = "flush" if kind is CommitKind.FLUSH else "commit"
             await require_moves_enabled(state.context, f"{verb} a rearrange session")
+        if kind is CommitKind.FLUSH:
+            snapshot, attempts = await _publish(state, message, dict(metadata or {}), kind, is_first=True), 0
+        else:
+            tries = rebase_tries if rebase_with is not None else 0
+            snapshot, attempts = await _publish_on_branch(state, message, metadata, kind, rebase_with, tries)
+        _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
+        annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
+        if stay_writable:
+            state.continued(snapshot)
+        else:
+            state.completed(snapshot)
+        return snapshot.id
+
+
+async def _publish_on_branch(
+    state: SessionState,
+    message: str,
+    metadata: Mapping[str, Any] | None,
+    kind: CommitKind,
+    solver: ConflictSolver | None,
+    tries: int,
+) -> tuple[Snapshot, int]:
+    """Publish, after as many rebases as it takes; the snapshot, and how many it took."""
+    clock = state.context.clock
+    async with own_turn(state) as in_turn:
         attempts = 0
         while True:
-            started = state.context.clock.monotonic()
-            extra = {"rebase_attempts": attempts} if rebase_with is not None else None
+            started = clock.monotonic()
+            extra = {"rebase_attempts": attempts} if solver is not None else None
             try:
-                snapshot = await _landed(state) or await _publish(
-                    state, message, _with_library_data(metadata, extra), kind, is_first=attempts == 0
-                )
-                break
+                landed = await _landed(state)
+                if landed is not None:
+                    return landed, attempts
+                # Others may have moved the branch before this turn: then there is nothing to try.
+                if attempts or not tries or not in_turn or not await has_moved(state):
+                    data = _with_library_data(metadata, extra)
+                    return await _publish(state, message, data, kind, is_first=attempts == 0), attempts
             except RebaseFailedError:
                 raise
             except ConflictError as conflict:
@@ -114,22 +143,16 @@ async def commit(
                         state.branch,
                         base32.encode(landed.id),
                     )
-                    snapshot = landed
-                    break
+                    return landed, attempts
                 branch_is_gone = conflict.actual_parent is None and conflict.kind == ErrorKind.COMMIT_CONFLICT
-                if rebase_with is None or attempts >= rebase_tries or branch_is_gone:
+                if attempts >= tries or branch_is_gone:
                     raise
+                if not in_turn:
+                    await _wait_after_conflict(state, attempts + 1, clock.monotonic() - started)
             attempts += 1
             _logger.info("branch %r moved on; rebase %d", state.branch, attempts)
-            await _wait_after_conflict(state, attempts, state.context.clock.monotonic() - started)
-            await rebase(state, rebase_with)
-        _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
-        annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
-        if stay_writable:
-            state.continued(snapshot)
-        else:
-            state.completed(snapshot)
-        return snapshot.id
+            assert solver is not None
+            await rebase(state, solver)
 
 
 async def _landed(state: SessionState) -> Snapshot | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any
 
 from icechunk_core.drive import gather
 from icechunk_core.errors import (
@@ -52,20 +51,43 @@ async def rebase(state: SessionState, solver: ConflictSolver) -> None:
     new_commits, is_ancestor = await _new_commits(state)
     _logger.info("rebasing over %d commits of branch %r", len(new_commits), state.branch)
     annotate(commits=len(new_commits))
-    if not is_ancestor:
+    if is_ancestor:
+        await _over_later(state, new_commits[::-1], solver)
+    else:
         _logger.info("the session's base is no longer in the history of branch %r", state.branch)
-    old, base, changes = state.base, state.base, state.changes
-    async for info, logs, snapshot in _contents(state, new_commits[::-1]):
-        # Otherwise only the session's own base knows all nodes that it changed.
-        nodes = base.nodes if is_ancestor else old.nodes
-        changes = rebase_over(changes, nodes, logs, snapshot.nodes, solver, info.id)
+        await _over_other_history(state, new_commits[::-1], solver)
+
+
+async def _over_later(state: SessionState, commits: Sequence[SnapshotInfo], solver: ConflictSolver) -> None:
+    """Pass commits that were made on top of the session's base, oldest first."""
+    changes, nodes = state.changes, state.base.nodes
+    passed: SnapshotInfo | None = None
+    try:
+        async for info, logs, snapshot in _contents(state, commits):
+            theirs = nodes if snapshot is None else snapshot.nodes
+            changes = rebase_over(changes, nodes, logs, theirs, solver, info.id)
+            passed, nodes = info, theirs
+    except RebaseFailedError:
+        if passed is not None:
+            state.rebased(await state.context.assets.snapshot(passed.id), changes)
+        raise
+    if passed is not None:
+        assert snapshot is not None  # the last one is always read
+        state.rebased(snapshot, changes)
+
+
+async def _over_other_history(
+    state: SessionState, commits: Sequence[SnapshotInfo], solver: ConflictSolver
+) -> None:
+    """Pass every commit of a history that the session's base is not part of, oldest first."""
+    base, changes = state.base, state.changes
+    old = base.nodes  # only these have all nodes that the session changed
+    async for info, logs, snapshot in _contents(state, commits, all_snapshots=True):
+        assert snapshot is not None
         base = snapshot
-        if is_ancestor:
-            state.rebased(base, changes)
-    if not is_ancestor:
-        lost = log_of_lost(old.nodes, base.nodes, base.id)
-        changes = rebase_over(changes, old.nodes, [lost], base.nodes, solver, base.id)
-        state.rebased(base, changes)
+        changes = rebase_over(changes, old, logs, base.nodes, solver, info.id)
+    lost = log_of_lost(old, base.nodes, base.id)
+    state.rebased(base, rebase_over(changes, old, [lost], base.nodes, solver, base.id))
 
 
 async def _new_commits(state: SessionState) -> tuple[list[SnapshotInfo], bool]:
@@ -91,23 +113,35 @@ async def _new_commits(state: SessionState) -> tuple[list[SnapshotInfo], bool]:
 
 
 async def _contents(
-    state: SessionState, commits: Sequence[SnapshotInfo]
-) -> AsyncIterator[tuple[SnapshotInfo, list[TransactionLog], Snapshot]]:
-    """Each commit with its logs and its snapshot; some are read at once, whatever the storage's delay."""
-    assets = state.context.assets
+    state: SessionState, commits: Sequence[SnapshotInfo], *, all_snapshots: bool = False
+) -> AsyncIterator[tuple[SnapshotInfo, list[TransactionLog], Snapshot | None]]:
+    """Each commit with its logs and its snapshot; some are read at once, whatever the storage's delay.
+
+    Most commits of a race only write chunks. Their snapshots have the nodes of the ones before,
+    so they are not read (None), but for that of the last commit.
+    """
+    assets, suspends = state.context.assets, state.may_suspend
 
     async def logs_of(info: SnapshotInfo) -> list[TransactionLog]:
         wanted = [(log_id, True) for log_id in info.pruned_ancestor_tx_logs] + [(info.id, False)]
         logs = [await _log(state, log_id, info, pruned=pruned) for log_id, pruned in wanted]
         return [log for log in logs if log is not None]
 
+    async def snapshot_of(info: SnapshotInfo, logs: Sequence[TransactionLog]) -> Snapshot | None:
+        known = logs and info is not commits[-1] and not all_snapshots
+        if known and all(log.is_of_chunks_only() for log in logs):
+            return None
+        return await assets.snapshot(info.id)
+
     for at in range(0, len(commits), _COMMITS_AT_ONCE):
         some = commits[at : at + _COMMITS_AT_ONCE]
-        jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [partial(logs_of, info) for info in some]
-        jobs += [partial(assets.snapshot, info.id) for info in some]
-        read = await gather(jobs, may_suspend=state.may_suspend)
-        for info, logs, snapshot in zip(some, read[: len(some)], read[len(some) :], strict=True):
-            yield info, logs, snapshot
+        logs = await gather([partial(logs_of, info) for info in some], may_suspend=suspends)
+        snapshots = await gather(
+            [partial(snapshot_of, info, of) for info, of in zip(some, logs, strict=True)],
+            may_suspend=suspends,
+        )
+        for each in zip(some, logs, snapshots, strict=True):
+            yield each
 
 
 async def _log(

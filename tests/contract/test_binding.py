@@ -62,6 +62,10 @@ class Complete:
         return None
 
     @hookimpl
+    async def take_turn(self, key: str, seconds: float) -> Any:
+        return None
+
+    @hookimpl
     async def close(self) -> None:
         return None
 

@@ -23,6 +23,7 @@ MODULES = (
     "ambiguity",
     "transport",
     "durability",
+    "turns",
 )
 
 UNCAUGHT: dict[str, str] = {}

@@ -12,6 +12,7 @@ MODULES = (
     "e_conditional",
     "f_raced",
     "f_raced_between_processes",
+    "f_turns",
     "g_ambiguous",
     "h_transport",
     "i_cancellation",

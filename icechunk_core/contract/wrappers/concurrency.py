@@ -112,7 +112,7 @@ def with_concurrency_limit(storage: Storage, limit: int) -> Storage:
     async def around(
         operation: str, arguments: tuple[Any, ...], perform: Callable[[], Awaitable[Any]]
     ) -> Any:
-        if operation == "close":
+        if operation in ("close", "take_turn"):  # whose turn it is needs the places of those who wait
             return await perform()
         await slots.acquire()
         try:
