@@ -39,6 +39,7 @@ __all__ = [
     "driven_directly",
     "gather",
     "in_background",
+    "in_thread",
     "iterate",
     "new_future",
     "next_turn",
@@ -109,16 +110,19 @@ class _Background:
 _lock = threading.Lock()
 _background: _Background | None = None
 _workers: ThreadPoolExecutor | None = None
+_computers: ThreadPoolExecutor | None = None
 _WORKERS = 2
 _child_safe: WeakSet[Any] = WeakSet()
+_COMPUTERS = 4
 
 
 def _after_fork_in_child() -> None:
     # The parent's loop thread does not exist here, and its lock may be held for ever.
-    global _lock, _background, _workers
+    global _lock, _background, _workers, _computers
     _lock = threading.Lock()
     _background = None
     _workers = None
+    _computers = None
     for lock in _child_safe:
         lock._at_fork_reinit()
 
@@ -260,6 +264,25 @@ def in_background(job: Callable[[], Coroutine[Any, Any, T]], *, may_suspend: boo
         done: Future[T] = Future()
         try:
             done.set_result(run_direct(job()))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+def in_thread(compute: Callable[[], T]) -> Future[T]:
+    """Compute something beside the caller, without waiting for anything, where that takes milliseconds."""
+    global _computers
+    with _lock:
+        if _computers is None:
+            threads = min(os.cpu_count() or 1, _COMPUTERS)
+            _computers = ThreadPoolExecutor(threads, "icechunk-core-computer")
+        computers = _computers
+    try:
+        return computers.submit(compute)
+    except RuntimeError:  # the interpreter is about to end, and takes no more work
+        done: Future[T] = Future()
+        try:
+            done.set_result(compute())
         except Exception as error:
             done.set_exception(error)
         return done

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TypeVar
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import lru_cache, partial
+from typing import Final, TypeVar
 
 from icechunk_core.assets.cache import LoadingCache
 from icechunk_core.assets.counted_cache import CountedCache
@@ -14,6 +16,7 @@ from icechunk_core.assets.settings import EngineSettings
 from icechunk_core.assets.streams import Streams
 from icechunk_core.contract import ALWAYS, Buffer, ByteRange, Range, Storage, resolve_range
 from icechunk_core.contract.io_stats import IoStats
+from icechunk_core.drive import gather, in_thread, wait_for
 from icechunk_core.errors import Corrupt, InvalidRange, NotFound, SnapshotObjectNotFound
 from icechunk_core.format import base32, layout
 from icechunk_core.format.chunk_refs import NativeRef
@@ -26,9 +29,13 @@ from icechunk_core.format.transaction_log import (
     encode_transaction_log,
 )
 
-__all__ = ["AssetManager"]
+__all__ = ["MANY_REFS", "AssetManager"]
 
 T = TypeVar("T")
+MANY_REFS: Final = 1 << 14
+"""Files about so many chunks are encoded in threads, if there is something to do beside that."""
+_ENCODED_AHEAD = 3  # manifests in memory at a time
+_WRITES_AT_ONCE = 16
 
 
 class AssetManager:
@@ -217,24 +224,59 @@ class AssetManager:
 
     async def write_manifest(self, manifest: Manifest) -> tuple[str, ManifestFileInfo]:
         """Write a manifest; gives its key and the entry for the snapshot."""
-        key = layout.manifest_key(manifest.id)
-        data = encode_manifest(
+        return await self._put_manifest(manifest, self._encoded(manifest))
+
+    async def write_manifests(self, manifests: Sequence[Manifest]) -> list[tuple[str, ManifestFileInfo]]:
+        """Write several manifests at once; gives what `write_manifest` gives, in order.
+
+        Large ones are encoded in threads: the next ones while one is written.
+        """
+        suspends = self.storage.may_suspend
+        if len(manifests) < 2 or sum(manifest.num_chunk_refs for manifest in manifests) < MANY_REFS:
+            jobs = [partial(self.write_manifest, manifest) for manifest in manifests]
+            return await gather(jobs, may_suspend=suspends, limit=_WRITES_AT_ONCE)
+        encoding: dict[int, Future[bytes]] = {}
+        started = 0
+
+        async def write(number: int) -> tuple[str, ManifestFileInfo]:
+            nonlocal started
+            while started < min(number + _ENCODED_AHEAD, len(manifests)):
+                encoding[started] = in_thread(partial(self._encoded, manifests[started]))
+                started += 1
+            data = await wait_for(encoding.pop(number), may_suspend=suspends)
+            return await self._put_manifest(manifests[number], data)
+
+        try:
+            writes = [partial(write, number) for number in range(len(manifests))]
+            return await gather(writes, may_suspend=suspends, limit=_WRITES_AT_ONCE)
+        finally:
+            for future in encoding.values():
+                future.cancel()
+
+    def _encoded(self, manifest: Manifest) -> bytes:
+        return encode_manifest(
             manifest,
             spec_version=self.spec_version,
             level=self.settings.compression_level,
             location_compression=self.settings.location_compression,
         )
+
+    async def _put_manifest(self, manifest: Manifest, data: bytes) -> tuple[str, ManifestFileInfo]:
+        key = layout.manifest_key(manifest.id)
         await self._put_metadata_file(key, data, "manifest")
         self._manifests.put(manifest.id, manifest)
         return key, ManifestFileInfo(manifest.id, len(data), manifest.num_chunk_refs)
 
-    async def write_transaction_log(self, log: TransactionLog) -> str:
-        """Write a transaction log; gives its key."""
-        key = layout.transaction_key(log.id)
-        data = encode_transaction_log(
+    def encode_transaction_log(self, log: TransactionLog) -> bytes:
+        """The content of a transaction log's file."""
+        return encode_transaction_log(
             log, spec_version=self.spec_version, level=self.settings.compression_level
         )
-        await self._put_metadata_file(key, data, "transaction-log")
+
+    async def write_transaction_log(self, log: TransactionLog, data: bytes | None = None) -> str:
+        """Write a transaction log, which may be encoded already; gives its key."""
+        key = layout.transaction_key(log.id)
+        await self._put_metadata_file(key, data or self.encode_transaction_log(log), "transaction-log")
         return key
 
     async def _put_metadata_file(self, key: str, data: bytes, file_type: str) -> None:

@@ -193,22 +193,17 @@ def virtual_columns(
     which: npt.NDArray[np.integer[Any]],
     offset: npt.NDArray[np.uint64],
     length: npt.NDArray[np.uint64],
-    etag: str | None,
-    last_modified: int | None,
+    checksums: Sequence[tuple[str | None, int | None]],
 ) -> RefColumns:
-    """Columns of virtual refs that share locations and a checksum; see `ChunkRefs.virtual`."""
+    """Columns of virtual refs that share locations and checksums; see `ChunkRefs.virtual`."""
     rows = len(coords)
     if rows and int(max(offset.max(), length.max(), (offset + length).max())) >= 1 << 63:
         raise InvalidInputError("offset and length of a chunk must be non-negative and below 2^63")
     writer = _PayloadWriter()
-    for location in locations:
-        writer.add(location.encode(), None, None)
-    writer.add(b"", etag, last_modified)
+    for location, (etag, last_modified) in zip(locations, checksums, strict=True):
+        writer.add(location.encode(), etag, last_modified)
     known, sources = writer.finish()
-    entries = known.entries[:-1].copy()
-    for name in ("etag_start", "etag_size", "modified"):
-        entries[name] = known.entries[name][-1]
-    payloads = Payloads(entries, which.astype(np.uint32))
+    payloads = Payloads(known.entries, which.astype(np.uint32, copy=False))
     return RefColumns(
         coords,
         np.full(rows, _VIRTUAL, dtype=np.uint8),
@@ -225,20 +220,25 @@ class _PayloadWriter:
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []  # of each row the data, then the ETag
-        self.etags: list[int] = []  # rows with an ETag
+        self.etags: list[tuple[int, int]] = []  # rows with an ETag, and that which has its bytes
+        self.known_etags: dict[str, int] = {}
         self.modified: list[int] = []
 
     def add(self, data: bytes, etag: str | None, modified: int | None) -> None:
         """The next row's inline data or location."""
+        etag_bytes, row = b"", len(self.modified)
         if etag is not None:
-            self.etags.append(len(self.modified))
+            first = self.known_etags.setdefault(etag, row)
+            self.etags.append((row, first))
+            if first == row:
+                etag_bytes = etag.encode()
         if modified is not None and not 0 <= modified < 1 << 32:
             raise InvalidInputError(
                 f"last_modified must be from 0 to 2^32 - 1 seconds, not {modified}",
                 kind=ErrorKind.INVALID_VIRTUAL_REF,
             )
         self.pieces.append(data)
-        self.pieces.append(b"" if etag is None else etag.encode())
+        self.pieces.append(etag_bytes)
         self.modified.append(modified or 0)
 
     def finish(self) -> tuple[Payloads, tuple[Source, ...]]:
@@ -246,8 +246,10 @@ class _PayloadWriter:
         sizes = np.fromiter(map(len, self.pieces), dtype=np.int64, count=len(self.pieces))
         starts = np.cumsum(sizes) - sizes
         rows["start"], rows["size"] = starts[::2], sizes[::2]
-        rows["etag_start"][self.etags] = starts[1::2][self.etags]
-        rows["etag_size"] = sizes[1::2]
+        if self.etags:
+            having, first = np.array(self.etags, dtype=np.intp).T
+            rows["etag_start"][having] = starts[1::2][first]
+            rows["etag_size"][having] = sizes[1::2][first]
         rows["modified"] = self.modified
         return Payloads(rows), (Source(b"".join(self.pieces)),)
 

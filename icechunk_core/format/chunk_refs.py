@@ -38,7 +38,16 @@ from icechunk_core.format.refs import (
     new_native_ref,
 )
 
-__all__ = ["ChunkRef", "ChunkRefs", "InlineRef", "NativeRef", "RefKind", "VirtualRef", "coords_with_keys"]
+__all__ = [
+    "ChunkRef",
+    "ChunkRefs",
+    "InlineRef",
+    "NativeRef",
+    "RefKind",
+    "VirtualRef",
+    "coords_from_keys",
+    "coords_with_keys",
+]
 
 _INLINE: Final = int(RefKind.INLINE)
 _NATIVE: Final = int(RefKind.NATIVE)
@@ -161,18 +170,21 @@ class ChunkRefs:
         which: npt.NDArray[np.integer[Any]],
         offset: npt.ArrayLike,
         length: npt.ArrayLike,
+        checksums: Sequence[tuple[str | None, int | None]] = (),
         *,
-        etag: str | None = None,
-        last_modified: int | None = None,
+        is_sorted: bool = False,
     ) -> ChunkRefs:
         """From columns of virtual refs, in any order; the first of equal coordinates counts.
 
         Parameters
         ----------
         locations, which
-            The distinct locations, and for each row the number of its own.
-        etag, last_modified
-            The checksum of all of them.
+            Locations, and for each row the number of its own. They become the payload entries, in order.
+        checksums
+            For each location the ETag and the time of modification that its object must have; none if empty.
+        is_sorted
+            The coordinates are sorted, each there once, in Fortran order, and of no further use to the
+            caller.
 
         Raises
         ------
@@ -180,15 +192,14 @@ class ChunkRefs:
             A number is out of range.
         """
         columns = virtual_columns(
-            np.array(coords, dtype=np.uint32, order="F"),
+            np.array(coords, dtype=np.uint32, order="F", copy=None if is_sorted else True),
             locations,
             which,
             np.array(offset, dtype=np.uint64),
             np.array(length, dtype=np.uint64),
-            etag,
-            last_modified,
+            checksums or [(None, None)] * len(locations),
         )
-        return cls._sorted(columns)
+        return cls(columns) if is_sorted else cls._sorted(columns)
 
     @classmethod
     def concat(cls, parts: Sequence[ChunkRefs]) -> ChunkRefs:

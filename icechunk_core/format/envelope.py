@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ __all__ = [
     "Header",
     "read_header",
     "seal",
+    "seal_pieces",
     "unseal",
 ]
 
@@ -113,13 +115,28 @@ def seal(file_type: FileType, payload: BytesLike, *, spec_version: int, level: i
     FormatError
         The payload is larger than any reader accepts (2^31 bytes).
     """
-    if len(payload) >= MAX_PAYLOAD_SIZE:
+    header = _header(file_type, len(payload), spec_version)
+    return header + _contexts.compressor(min(level, _MAX_LEVEL)).compress(payload)
+
+
+def seal_pieces(
+    file_type: FileType, pieces: Iterable[BytesLike], size: int, *, spec_version: int, level: int = 3
+) -> bytes:
+    """`seal` for a payload of ``size`` bytes in pieces, which need not be in memory at the same time."""
+    sealed = [_header(file_type, size, spec_version)]
+    stream = zstandard.ZstdCompressor(level=min(level, _MAX_LEVEL)).compressobj(size=size)
+    sealed += [compressed for piece in pieces if (compressed := stream.compress(piece))]
+    sealed.append(stream.flush())
+    return b"".join(sealed)
+
+
+def _header(file_type: FileType, size: int, spec_version: int) -> bytes:
+    if size >= MAX_PAYLOAD_SIZE:
         raise FormatError(
-            f"a {file_type.name} file of {len(payload)} bytes exceeds the format's limit of 2^31 bytes",
+            f"a {file_type.name} file of {size} bytes exceeds the format's limit of 2^31 bytes",
             kind=ErrorKind.SERIALIZATION,
         )
-    header = MAGIC + IMPLEMENTATION_NAME + bytes((spec_version, file_type, _COMPRESSION_ZSTD))
-    return header + _contexts.compressor(min(level, _MAX_LEVEL)).compress(payload)
+    return MAGIC + IMPLEMENTATION_NAME + bytes((spec_version, file_type, _COMPRESSION_ZSTD))
 
 
 def unseal(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import struct as _struct
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 from attrs import field, frozen
 
 from icechunk_core.errors import ErrorKind, FormatError
@@ -24,7 +23,7 @@ from icechunk_core.format._flat_builder import (
 from icechunk_core.format._flat_gather import BLOCK_ROWS, TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 from icechunk_core.format._flat_records import coords_only
-from icechunk_core.format.envelope import FileType, seal, unseal
+from icechunk_core.format.envelope import FileType, seal, seal_pieces, unseal
 
 __all__ = [
     "Move",
@@ -38,6 +37,7 @@ __all__ = [
 _MAX_DEPTH = 64
 # Bytes that an entry of updated_chunks takes at least, besides its coordinates.
 _SMALLEST_CHUNK = 16
+_STREAMED = 1 << 24
 
 
 @frozen
@@ -181,36 +181,53 @@ def encode_transaction_log(log: TransactionLog, *, spec_version: int, level: int
             for move in _ordered(log.moves)
         ]
     front = build_front(Table(struct(log.id), *ids, tables, moves))
-    pieces: list[Any] = [front]
     end = len(front)
-    section: npt.NDArray[np.uint8] | None = None
+    sections: list[tuple[int, Coords]] = []  # padding before each
     for node_id, later in places.items():
-        padding = -end % 4
+        padding, coords = -end % 4, log.updated_chunks[node_id]
         _struct.pack_into("<I", front, later.at, end + padding - later.at)
-        section = _chunk_section(log.updated_chunks[node_id])
-        pieces += [bytes(padding), section.data]
-        end += padding + section.nbytes
+        sections.append((padding, coords))
+        end += padding + _section_size(coords)
     if end > MAX_BUFFER_SIZE:
         raise FormatError("the transaction log would exceed 2 GiB", kind=ErrorKind.SERIALIZATION)
-    payload = b"".join(pieces)
-    pieces.clear()  # the memory of one more copy, of millions of chunks
-    section = None
-    return seal(FileType.TRANSACTION_LOG, payload, spec_version=spec_version, level=level)
+    pieces = chain([front], chain.from_iterable(_section_pieces(*section) for section in sections))
+    if end > _STREAMED:
+        # The payload of millions of chunks takes more memory than all else in a commit.
+        return seal_pieces(FileType.TRANSACTION_LOG, pieces, end, spec_version=spec_version, level=level)
+    return seal(FileType.TRANSACTION_LOG, b"".join(pieces), spec_version=spec_version, level=level)
 
 
-def _chunk_section(coords: Coords) -> npt.NDArray[np.uint8]:
+def _records_at(rows: int, ndim: int) -> int:
+    """Where the records of a section start: behind the count, the offsets and the vtable."""
+    vtable_end = 4 + 4 * rows + len(coords_only(ndim).vtable)
+    return vtable_end + -vtable_end % 4
+
+
+def _section_size(coords: Coords) -> int:
+    rows, ndim = coords.shape
+    records: int = rows * coords_only(ndim).dtype.itemsize
+    return _records_at(rows, ndim) + records
+
+
+def _section_pieces(padding: int, coords: Coords) -> Iterator[bytes | memoryview]:
     """A vector of ChunkIndices tables: offsets, the vtable, records. Starts at a multiple of four."""
     rows, ndim = coords.shape
     shape = coords_only(ndim)
-    vtable_at = 4 + 4 * rows
-    records_at = vtable_at + len(shape.vtable) + (-(vtable_at + len(shape.vtable)) % 4)
-    out = np.zeros(records_at + rows * shape.dtype.itemsize, dtype=np.uint8)
-    out[:4] = np.array([rows], "<u4").view(np.uint8)
-    slots = np.ndarray((rows,), "<u4", out.data, 4)
-    slots[:] = shape.positions(records_at, rows) - np.arange(4, 4 + 4 * rows, 4)
-    out[vtable_at : vtable_at + len(shape.vtable)] = np.frombuffer(shape.vtable, np.uint8)
-    shape.fill_common(shape.view(out, records_at, rows), records_at, vtable_at, coords)
-    return out
+    vtable_at, records_at = 4 + 4 * rows, _records_at(rows, ndim)
+    yield bytes(padding) + rows.to_bytes(4, "little")
+    for start in range(0, rows, BLOCK_ROWS):
+        count = min(BLOCK_ROWS, rows - start)
+        # How far behind its offset each table is.
+        targets = shape.positions(records_at + start * shape.dtype.itemsize, count)
+        targets -= np.arange(4 + 4 * start, 4 + 4 * (start + count), 4)
+        yield targets.astype("<u4").data.cast("B")
+    yield shape.vtable + bytes(records_at - vtable_at - len(shape.vtable))
+    for start in range(0, rows, BLOCK_ROWS):
+        block = coords[start : start + BLOCK_ROWS]
+        out = np.zeros(len(block) * shape.dtype.itemsize, dtype=np.uint8)
+        first = records_at + start * shape.dtype.itemsize
+        shape.fill_common(shape.view(out, 0, len(block)), first, vtable_at, block)
+        yield out.data
 
 
 # --- reading -----------------------------------------------------------------

@@ -388,8 +388,9 @@ def _minus(refs: ChunkRefs, hidden: Mapping[tuple[int, ...], ChunkRef | None]) -
 def _inside(
     coords: npt.NDArray[np.uint32], num_chunks: tuple[int, ...], prefix: tuple[int, ...]
 ) -> npt.NDArray[np.bool_]:
-    limits = np.maximum(np.array(num_chunks, dtype=np.int64), 1)
-    mask: npt.NDArray[np.bool_] = (coords < limits).all(axis=1)
+    mask = np.ones(len(coords), dtype=np.bool_)
+    for axis, count in enumerate(num_chunks):
+        mask &= coords[:, axis] < (count or 1)
     for axis, index in enumerate(prefix):
         mask &= coords[:, axis] == index
     return mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from icechunk_core.assets.settings import backoff_seconds
-from icechunk_core.drive import gather, pause
+from icechunk_core.drive import gather, in_thread, pause, wait_for
 from icechunk_core.errors import (
     ConflictError,
     ErrorKind,
@@ -30,8 +31,8 @@ from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.moves import require_moves_enabled
 from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
-from icechunk_core.session.turns import has_moved, own_turn
 from icechunk_core.tracing import annotate, traced
+from icechunk_core.transaction.column_changes import ColumnChanges
 from icechunk_core.transaction.log_builder import build_transaction_log
 from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits, plan_manifests
 from icechunk_core.transaction.snapshot_builder import build_snapshot, next_timestamp
@@ -96,43 +97,15 @@ async def commit(
         if state.mode is SessionMode.REARRANGE:
             verb = "flush" if kind is CommitKind.FLUSH else "commit"
             await require_moves_enabled(state.context, f"{verb} a rearrange session")
-        if kind is CommitKind.FLUSH:
-            snapshot, attempts = await _publish(state, message, dict(metadata or {}), kind, is_first=True), 0
-        else:
-            tries = rebase_tries if rebase_with is not None else 0
-            snapshot, attempts = await _publish_on_branch(state, message, metadata, kind, rebase_with, tries)
-        _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
-        annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
-        if stay_writable:
-            state.continued(snapshot)
-        else:
-            state.completed(snapshot)
-        return snapshot.id
-
-
-async def _publish_on_branch(
-    state: SessionState,
-    message: str,
-    metadata: Mapping[str, Any] | None,
-    kind: CommitKind,
-    solver: ConflictSolver | None,
-    tries: int,
-) -> tuple[Snapshot, int]:
-    """Publish, after as many rebases as it takes; the snapshot, and how many it took."""
-    clock = state.context.clock
-    async with own_turn(state) as in_turn:
         attempts = 0
         while True:
-            started = clock.monotonic()
-            extra = {"rebase_attempts": attempts} if solver is not None else None
+            started = state.context.clock.monotonic()
+            extra = {"rebase_attempts": attempts} if rebase_with is not None else None
             try:
-                landed = await _landed(state)
-                if landed is not None:
-                    return landed, attempts
-                # Others may have moved the branch before this turn: then there is nothing to try.
-                if attempts or not tries or not in_turn or not await has_moved(state):
-                    data = _with_library_data(metadata, extra)
-                    return await _publish(state, message, data, kind, is_first=attempts == 0), attempts
+                snapshot = await _landed(state) or await _publish(
+                    state, message, _with_library_data(metadata, extra), kind, is_first=attempts == 0
+                )
+                break
             except RebaseFailedError:
                 raise
             except ConflictError as conflict:
@@ -143,16 +116,22 @@ async def _publish_on_branch(
                         state.branch,
                         base32.encode(landed.id),
                     )
-                    return landed, attempts
+                    snapshot = landed
+                    break
                 branch_is_gone = conflict.actual_parent is None and conflict.kind == ErrorKind.COMMIT_CONFLICT
-                if attempts >= tries or branch_is_gone:
+                if rebase_with is None or attempts >= rebase_tries or branch_is_gone:
                     raise
-                if not in_turn:
-                    await _wait_after_conflict(state, attempts + 1, clock.monotonic() - started)
             attempts += 1
             _logger.info("branch %r moved on; rebase %d", state.branch, attempts)
-            assert solver is not None
-            await rebase(state, solver)
+            await _wait_after_conflict(state, attempts, state.context.clock.monotonic() - started)
+            await rebase(state, rebase_with)
+        _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
+        annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
+        if stay_writable:
+            state.continued(snapshot)
+        else:
+            state.completed(snapshot)
+        return snapshot.id
 
 
 async def _landed(state: SessionState) -> Snapshot | None:
@@ -231,11 +210,13 @@ async def _publish(
 ) -> Snapshot:
     # Publishing looks as well, but a commit that will be refused should write as little as possible.
     checks = (state.context.history.check_writable,) if is_first else ()
+    id = state.context.ids.object_id()
+    log = _log_beside(state, id, kind)
     prepared = await _write_contents(state, *checks)
-    snapshot = _snapshot(state, prepared, message, metadata)
+    snapshot = _snapshot(state, id, prepared, message, metadata)
 
     async def write() -> list[str]:
-        keys = await _write_snapshot(state, snapshot, kind)
+        keys = await _write_snapshot(state, snapshot, kind, log)
         return [*state.sink.unsynced(), *(key for array in prepared for key in array.keys), *keys]
 
     try:
@@ -257,7 +238,8 @@ async def write_unpublished(state: SessionState, message: str) -> Snapshot:
     """The session's changes as a snapshot that no history knows, for forks to start from; written once."""
     with state.committing():
         if state.fork_base is None:
-            snapshot = _snapshot(state, await _write_contents(state), message, {})
+            prepared = await _write_contents(state)
+            snapshot = _snapshot(state, state.context.ids.object_id(), prepared, message, {})
             await _write_snapshot(state, snapshot, CommitKind.FLUSH)
             state.fork_base = snapshot
         return state.fork_base
@@ -278,7 +260,7 @@ async def _write_contents(
 
 
 def _snapshot(
-    state: SessionState, prepared: Sequence[PreparedArray], message: str, metadata: dict[str, Any]
+    state: SessionState, id: bytes, prepared: Sequence[PreparedArray], message: str, metadata: dict[str, Any]
 ) -> Snapshot:
     context, base = state.context, state.base
     return build_snapshot(
@@ -286,7 +268,7 @@ def _snapshot(
         state.changes,
         {array.plan.node_id: array.manifests for array in prepared},
         {file.id: file for array in prepared for file in array.files},
-        id=context.ids.object_id(),
+        id=id,
         parent_id=base.id if context.spec_version < 2 else None,
         flushed_at=next_timestamp(context.clock.now_us(), base.flushed_at),
         message=message,
@@ -294,8 +276,19 @@ def _snapshot(
     )
 
 
-async def _write_snapshot(state: SessionState, snapshot: Snapshot, kind: CommitKind) -> list[str]:
-    """Write a snapshot and its log; gives their keys."""
+def _log_beside(state: SessionState, snapshot_id: bytes, kind: CommitKind) -> Future[bytes] | None:
+    """Encode the log of very many chunks beside the manifests; amending has to read another one first."""
+    many = any(isinstance(refs, ColumnChanges) for refs in state.changes.chunks.values())
+    if kind is CommitKind.AMEND or not many:
+        return None
+    log = build_transaction_log(state.changes, snapshot_id)
+    return in_thread(partial(state.context.assets.encode_transaction_log, log))
+
+
+async def _write_snapshot(
+    state: SessionState, snapshot: Snapshot, kind: CommitKind, encoded: Future[bytes] | None = None
+) -> list[str]:
+    """Write a snapshot and its log, which may be encoded already; gives their keys."""
     assets = state.context.assets
 
     async def itself() -> str:
@@ -304,7 +297,11 @@ async def _write_snapshot(state: SessionState, snapshot: Snapshot, kind: CommitK
         return key
 
     async def log() -> str:
-        return await assets.write_transaction_log(await _transaction_log(state, snapshot.id, kind))
+        log = await _transaction_log(state, snapshot.id, kind)
+        if encoded is None:
+            return await assets.write_transaction_log(log)
+        data = await wait_for(encoded, may_suspend=state.may_suspend)
+        return await assets.write_transaction_log(log, data)
 
     return await gather([log, itself], may_suspend=state.may_suspend)  # whether it may be amended, first
 
@@ -397,20 +394,16 @@ async def _prepare_array(state: SessionState, plan: ArrayPlan) -> PreparedArray:
         manifest = await context.assets.manifest(manifest_id, entry.size_bytes if entry else 0)
         return manifest.arrays.get(plan.node_id) or ChunkRefs.empty(plan.ndim)
 
-    async def written(refs: ChunkRefs) -> tuple[ManifestRef, ManifestFileInfo, str]:
-        if state.relocation is not None:
-            refs = state.relocation.applied(refs)
-        manifest = Manifest(context.ids.object_id(), {plan.node_id: refs})
-        key, info = await context.assets.write_manifest(manifest)
-        return ManifestRef(manifest.id, refs.extents()), info, key
-
     suspends = state.may_suspend
     old = await gather([partial(fetched, one) for one in plan.fetch], may_suspend=suspends, limit=_AT_ONCE)
     result = build_splits(plan, dict(zip(plan.fetch, old, strict=True)))
-    new = await gather([partial(written, refs) for refs in result.new], may_suspend=suspends, limit=_AT_ONCE)
+    new = result.new if state.relocation is None else list(map(state.relocation.applied, result.new))
+    manifests = [Manifest(context.ids.object_id(), {plan.node_id: refs}) for refs in new]
+    written = await context.assets.write_manifests(manifests)
+    own = [ManifestRef(one.id, refs.extents()) for one, refs in zip(manifests, new, strict=True)]
     return PreparedArray(
         plan,
-        (*result.kept, *(manifest for manifest, _, _ in new)),
-        tuple(file for _, file, _ in new),
-        tuple(key for _, _, key in new),
+        (*result.kept, *own),
+        tuple(file for _, file in written),
+        tuple(key for key, _ in written),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +14,9 @@ from numpy.typing import NDArray
 
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.errors import ErrorKind, InvalidInputError
-from icechunk_core.format.chunk_refs import ChunkRefs
+from icechunk_core.format.chunk_refs import ChunkRefs, coords_from_keys
 from icechunk_core.format.refs import VirtualRef
-from icechunk_core.transaction.column_changes import RefMapping
+from icechunk_core.transaction.column_changes import MIN_COLUMN, RefMapping
 
 if TYPE_CHECKING:
     from icechunk_core.store.session_protocol import Coords, StoreSession
@@ -23,9 +25,13 @@ __all__ = [
     "VirtualChunkSpec",
     "make_virtual_ref",
     "refs_from_columns",
+    "refs_from_specs",
     "specs_from_columns",
     "write_virtual_refs",
 ]
+
+_INDEX, _LOCATION, _OFFSET, _LENGTH = map(attrgetter, ("index", "location", "offset", "length"))
+_CHECKSUMS = attrgetter("etag_checksum", "last_updated_at_checksum")
 
 
 @frozen
@@ -135,7 +141,8 @@ def specs_from_columns(
             f"chunk coordinates of a grid of shape {shape} at {start} do not fit into 32 bits",
             kind=ErrorKind.INVALID_CHUNK_INDEX,
         )
-    return refs_from_columns(_block_coords(start, shape), locations, offsets, lengths, checksum=checksum)
+    coords = _block_coords(start, shape)
+    return refs_from_columns(coords, locations, offsets, lengths, checksum=checksum, is_sorted=True)
 
 
 def refs_from_columns(
@@ -145,8 +152,14 @@ def refs_from_columns(
     lengths: NDArray[Any],
     *,
     checksum: str | datetime | None,
+    is_sorted: bool = False,
 ) -> RefMapping:
     """Refs of chunks anywhere in the grid from columns of equal length; an empty location is no chunk.
+
+    Parameters
+    ----------
+    is_sorted
+        As in `ChunkRefs.virtual`.
 
     Raises
     ------
@@ -154,16 +167,79 @@ def refs_from_columns(
         As `make_virtual_ref`.
     """
     first, size = np.asarray(offsets), np.asarray(lengths)
-    numbers = {location: number for number, location in enumerate(dict.fromkeys(locations))}
-    which = np.fromiter(map(numbers.__getitem__, locations), dtype=np.int64, count=len(locations))
+    numbers, which = _numbered(locations)
     used = which != numbers.get("", -1)
     _check_columns(locations, numbers, used, first, size)
     if not used.all():
         coords, which, first, size = coords[used], which[used], first[used], size[used]
-    etag, last_modified = _checksum(checksum)
-    distinct = list(numbers)
-    refs = ChunkRefs.virtual(coords, distinct, which, first, size, etag=etag, last_modified=last_modified)
-    return RefMapping(refs, distinct, which)
+    checksums = [_checksum(checksum)] * len(numbers)
+    return RefMapping(
+        ChunkRefs.virtual(coords, list(numbers), which, first, size, checksums, is_sorted=is_sorted),
+        list(numbers),
+    )
+
+
+def refs_from_specs(chunks: Sequence[VirtualChunkSpec]) -> Mapping[Coords, VirtualRef]:
+    """Refs of chunks, as columns if there are many; the last one counts where a chunk is given twice.
+
+    Raises
+    ------
+    InvalidInputError
+        As `make_virtual_ref`.
+    """
+    if len(chunks) >= MIN_COLUMN:
+        # Whatever is unusual or wrong with one of them is found and told chunk by chunk.
+        with suppress(InvalidInputError, OverflowError, TypeError, ValueError):
+            mapping = _columns_from_specs(chunks)
+            if len(mapping) == len(chunks):
+                return mapping
+    return {
+        tuple(chunk.index): make_virtual_ref(
+            chunk.location,
+            chunk.offset,
+            chunk.length,
+            chunk.etag_checksum or chunk.last_updated_at_checksum,
+        )
+        for chunk in chunks
+    }
+
+
+def _columns_from_specs(chunks: Sequence[VirtualChunkSpec]) -> RefMapping:
+    rows = len(chunks)
+    offsets = np.fromiter(map(_OFFSET, chunks), dtype=np.int64, count=rows)
+    lengths = np.fromiter(map(_LENGTH, chunks), dtype=np.int64, count=rows)
+    locations = list(map(_LOCATION, chunks))
+    # Refs that differ in nothing but offset and length share location and checksum.
+    marks = [etag or time for etag, time in map(_CHECKSUMS, chunks)]
+    keys = list(zip(locations, marks, strict=True)) if any(marks) else locations
+    numbers, which = _numbered(keys)
+    distinct = list(numbers) if keys is not locations else [(location, None) for location in numbers]
+    _check_columns(locations, [location or " " for location, _ in distinct], None, offsets, lengths)
+    places = [location for location, _ in distinct]
+    checksums = [_checksum(mark) for _, mark in distinct]
+    coords = coords_from_keys(len(chunks[0].index), map(_INDEX, chunks), rows)
+    return RefMapping(ChunkRefs.virtual(coords, places, which, offsets, lengths, checksums), places)
+
+
+def _numbered(locations: Sequence[Any]) -> tuple[dict[Any, int], NDArray[np.uint32]]:
+    """Numbers of the distinct locations, or other values, and the number of each row's.
+
+    Neighbours mostly have the same one, often the very same object, which is compared faster than looked up.
+    """
+    rows = len(locations)
+    column = np.fromiter(locations, dtype=object, count=rows)
+    starts = np.ones(rows, dtype=np.bool_)
+    starts[1:] = column[1:] != column[:-1]
+    count = int(np.count_nonzero(starts))
+    heads: Sequence[Any] = locations if 2 * count > rows else column[starts].tolist()
+    numbers = {location: number for number, location in enumerate(dict.fromkeys(heads))}
+    if len(numbers) == rows:
+        return numbers, np.arange(rows, dtype=np.uint32)
+    which = np.fromiter(map(numbers.__getitem__, heads), dtype=np.uint32, count=len(heads))
+    if len(which) == rows:
+        return numbers, which
+    firsts = np.flatnonzero(starts)
+    return numbers, np.repeat(which, np.diff(firsts, append=rows))
 
 
 def _block_coords(start: Coords, shape: Coords) -> NDArray[np.uint32]:
@@ -179,15 +255,18 @@ def _block_coords(start: Coords, shape: Coords) -> NDArray[np.uint32]:
 def _check_columns(
     locations: Sequence[str],
     distinct: Iterable[str],
-    used: NDArray[np.bool_],
+    used: NDArray[np.bool_] | None,
     offsets: NDArray[Any],
     lengths: NDArray[Any],
 ) -> None:
     """As `make_virtual_ref` checks, for whole columns; the first bad row is named by that function."""
-    bad = (lengths <= 0) | (offsets < 0)
-    ends = offsets.astype(np.uint64) + lengths.astype(np.uint64)  # wraps around where it does not fit
-    bad |= ends < lengths.astype(np.uint64)
-    bad &= used
+    first, size = offsets.astype(np.uint64, copy=False), lengths.astype(np.uint64, copy=False)
+    bad = first + size < size  # what does not fit wraps around
+    bad |= lengths <= 0
+    if offsets.dtype.kind != "u":
+        bad |= offsets < 0
+    if used is not None:
+        bad &= used
     if bad.any():
         row = int(bad.argmax())
         make_virtual_ref(locations[row], offsets[row], lengths[row])

@@ -15,6 +15,7 @@ from icechunk_core.store.keys import node_path, normalize_directory, parse_key
 from icechunk_core.store.virtual import (
     VirtualChunkSpec,
     make_virtual_ref,
+    refs_from_specs,
     specs_from_columns,
     write_virtual_refs,
 )
@@ -98,21 +99,16 @@ class VirtualRefMethods:
             location; ``None`` if all were stored.
         """
         self._check_writable()
-        refs = {
-            tuple(chunk.index): make_virtual_ref(
-                chunk.location,
-                chunk.offset,
-                chunk.length,
-                chunk.etag_checksum or chunk.last_updated_at_checksum,
-            )
-            for chunk in chunks
-        }
-        return await write_virtual_refs(
+        left_out = await write_virtual_refs(
             self._session,
             node_path(normalize_directory(array_path)),
-            refs,
+            refs_from_specs(chunks),
             validate_container=self._control.must_have_container(validate_containers),
         )
+        if left_out is None:
+            return None
+        found = set(left_out)  # sorted, if they were columns
+        return list(dict.fromkeys(index for chunk in chunks if (index := tuple(chunk.index)) in found))
 
     async def set_virtual_refs_arr_async(
         self,

@@ -36,24 +36,21 @@ class RefMapping(Mapping[Coords, Any]):
     Attributes
     ----------
     refs
-        The columns.
+        The columns, made by `ChunkRefs.virtual`.
     locations
-        The distinct locations.
-    which
-        For each row the number of its location.
+        The locations that they were made of.
 
     >>> refs = ChunkRefs.virtual(np.array([[0], [4]]), ["s3://b/k"], np.array([0, 0]), [0, 8], [8, 8])
-    >>> mapping = RefMapping(refs, ["s3://b/k"], np.array([0, 0]))
+    >>> mapping = RefMapping(refs, ["s3://b/k"])
     >>> list(mapping), mapping[(4,)].offset
     ([(0,), (4,)], 8)
     """
 
-    __slots__ = ("locations", "refs", "which")
+    __slots__ = ("locations", "refs")
 
-    def __init__(self, refs: ChunkRefs, locations: Sequence[str], which: npt.NDArray[np.int64]) -> None:
+    def __init__(self, refs: ChunkRefs, locations: Sequence[str]) -> None:
         self.refs = refs
         self.locations = locations
-        self.which = which
 
     def __getitem__(self, coords: Coords) -> VirtualRef:
         row = self.refs.find(coords)
@@ -71,9 +68,10 @@ class RefMapping(Mapping[Coords, Any]):
 
     def partitioned(self, bad: set[str]) -> tuple[RefMapping, list[Coords]]:
         """Without the refs to some locations, and the coordinates of those, in order."""
-        is_bad = np.array([location in bad for location in self.locations], dtype=np.bool_)[self.which]
+        assert self.refs.payloads is not None
+        is_bad = self.refs.payloads.spread(np.array([place in bad for place in self.locations], np.bool_))
         left_out = [tuple(row) for row in self.refs.coords[is_bad].tolist()]
-        kept = RefMapping(self.refs.rows(~is_bad), self.locations, self.which[~is_bad])
+        kept = RefMapping(self.refs.rows(~is_bad), self.locations)
         return kept, left_out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import TypeAlias
@@ -24,6 +25,7 @@ __all__ = [
 MAX_REFS = 131_072
 """How many refs automatic splitting wants in a manifest at most: a few megabytes."""
 _MAX_BOXES = 8192
+_TALLIED = 1 << 20  # boxes, of which each gets a counter
 
 Extents: TypeAlias = tuple[tuple[int, int], ...]
 """Box of chunk coordinates: per dimension the first index and the one after the last."""
@@ -154,8 +156,15 @@ def _box_sizes(num_chunks: tuple[int, ...], room: int) -> tuple[int, ...]:
 
 def _fullest(grid: SplitGrid, coords: npt.NDArray[np.uint32]) -> int:
     """How many coordinates the box with the most of them has."""
-    numbers = grid.box_numbers(coords[contains(grid.whole(), coords)])
-    _, counts = np.unique(numbers, return_counts=True)
+    inside = contains(grid.whole(), coords)
+    numbers = grid.box_numbers(coords if inside.all() else coords[inside])
+    if (
+        math.prod(-(-count // size) for count, size in zip(grid.num_chunks, grid.sizes, strict=True))
+        > _TALLIED
+    ):
+        _, counts = np.unique(numbers, return_counts=True)
+    else:
+        counts = np.bincount(numbers)
     return int(counts.max(initial=0))
 
 
@@ -207,10 +216,12 @@ def overlapping_before(boxes: Sequence[Extents]) -> list[list[int]]:
 
 def contains(extents: Extents, coords: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     """For each row of ``coords`` whether it lies in the box."""
-    if not extents:
-        return np.ones(len(coords), dtype=np.bool_)
-    bounds = np.array(extents, dtype=np.int64)
-    inside: npt.NDArray[np.bool_] = ((coords >= bounds[:, 0]) & (coords < bounds[:, 1])).all(axis=1)
+    inside = np.ones(len(coords), dtype=np.bool_)
+    for axis, (low, high) in enumerate(extents):
+        # One axis after the other: coordinates are kept in columns.
+        if low > 0:
+            inside &= coords[:, axis] >= low
+        inside &= coords[:, axis] < high
     return inside
 
 

@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import zarr
 
+import icechunk_core as ic
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, SessionStateError
 from icechunk_core.format.refs import VirtualRef
 from icechunk_core.store import IcechunkStore, VirtualChunkSpec
+from icechunk_core.store.virtual import make_virtual_ref, refs_from_specs
+from icechunk_core.transaction.column_changes import RefMapping
 from tests.store.fake_session import FakeSession
 
 
@@ -95,3 +99,57 @@ def test_columns_that_do_not_fit(
     ones = np.ones(4, dtype="u8")
     with pytest.raises(InvalidInputError):
         arrays.set_virtual_refs_arr("g/a", shape, ["s3://known/x"] * 4, ones, ones, arr_offset=offset)
+
+
+def many_specs() -> list[VirtualChunkSpec]:
+    """In no order, with both kinds of checksums, and places that repeat."""
+    when = datetime(2020, 1, 1, tzinfo=UTC)
+    return [
+        VirtualChunkSpec(
+            [7 * row % 300, row % 3], f"s3://{'known' if row % 5 else 'other'}/{row % 4}", row, row + 1,
+            "etag" if row % 2 else None, when if row % 3 else None,
+        )
+        for row in range(300)
+    ]  # fmt: skip
+
+
+def one_by_one(specs: list[VirtualChunkSpec]) -> dict[tuple[int, ...], VirtualRef]:
+    return {
+        tuple(one.index): make_virtual_ref(
+            one.location, one.offset, one.length, one.etag_checksum or one.last_updated_at_checksum
+        )
+        for one in specs
+    }
+
+
+def test_many_specs_become_columns() -> None:
+    """Columns of many specs are the refs of each; of a chunk that is given twice, the last ref counts."""
+    specs = many_specs()
+    refs = refs_from_specs(specs)
+    assert isinstance(refs, RefMapping)
+    assert dict(refs) == one_by_one(specs)
+    again = VirtualChunkSpec(specs[0].index, "s3://known/again", 1, 2)
+    assert dict(refs_from_specs([*specs, again])) == one_by_one([*specs, again])
+    for offset, length, kind in [
+        (2**64 - 1, 1, ErrorKind.INVALID_VIRTUAL_REF),
+        (-1, 1, ErrorKind.INVALID_VIRTUAL_REF),
+        (0, 0, ErrorKind.ZERO_LENGTH_CHUNK),
+    ]:
+        with pytest.raises(InvalidInputError) as caught:
+            refs_from_specs([*specs, VirtualChunkSpec([0, 9], "s3://known/x", offset, length)])
+        assert caught.value.kind == kind
+    with pytest.raises(InvalidInputError, match="not a URL"):
+        refs_from_specs([*specs, VirtualChunkSpec([0, 9], "", 0, 1)])
+
+
+def test_many_specs_that_no_container_covers() -> None:
+    """Those left out are told in the order in which they were given; the others are there."""
+    config = ic.RepositoryConfig.default()
+    config.set_virtual_chunk_container(ic.VirtualChunkContainer("s3://known/", ic.s3_store("us-east-1")))
+    session = ic.Repository.create("memory:", config).writable_session("main")
+    zarr.create_array(session.store, name="a", shape=(300, 3), chunks=(1, 1), dtype="i4")
+    specs = many_specs()
+    uncovered = [tuple(one.index) for one in specs if "other" in one.location]
+    assert session.store.set_virtual_refs("a", specs) == uncovered
+    kept = [one.location for one in specs if "known" in one.location]
+    assert sorted(session.all_virtual_chunk_locations()) == sorted(kept)

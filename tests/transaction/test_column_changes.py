@@ -34,6 +34,7 @@ from icechunk_core.transaction.splitting import SplitGrid
 NODE = b"a node.."
 SHAPE = (6, 5)
 PLACES = ("s3://bucket/one", "s3://bucket/two")
+TAGS = [("tag", None)] * 2
 
 cells = st.tuples(st.integers(0, 6), st.integers(0, 5))  # some of them outside the grid
 natives = st.builds(NativeRef, st.binary(min_size=12, max_size=12), st.integers(0, 9), st.integers(1, 9))
@@ -53,8 +54,8 @@ def mapping_of(block: dict[tuple[int, ...], int]) -> RefMapping:
     """Refs whose offset is the number given, at one of two places."""
     coords = np.array(sorted(block), dtype=np.uint32).reshape(len(block), 2)
     numbers = np.array([block[tuple(row)] for row in coords.tolist()], dtype=np.int64)
-    refs = ChunkRefs.virtual(coords, PLACES, numbers % 2, numbers, np.full(len(block), 7), etag="tag")
-    return RefMapping(refs, PLACES, numbers % 2)
+    refs = ChunkRefs.virtual(coords, PLACES, numbers % 2, numbers, np.full(len(block), 7), TAGS)
+    return RefMapping(refs, PLACES)
 
 
 def as_dict(block: dict[tuple[int, ...], int]) -> dict[tuple[int, ...], ChunkRef | None]:
