@@ -21,9 +21,11 @@ __all__ = [
     "feature_flags",
     "has_moved_nodes",
     "has_new_nodes",
+    "has_remade_nodes",
     "is_accepted",
     "is_accepted_of_garbage",
     "is_accepted_of_moves",
+    "is_accepted_of_remade_nodes",
     "is_accepted_when_stranded",
     "same_class",
     "stranded",
@@ -43,6 +45,15 @@ BEHAVIOUR = (
         "Rebase of a session that moved nodes",
         "Nodes that others made or deleted where nodes were moved are conflicts; Icechunk commits a tree in "
         "which nodes are lost or have no group.",
+    ),
+    (
+        "Rebase where both have deleted a node and made another one in its place",
+        "Is a conflict; Icechunk replaces the other one's without a word.",
+    ),
+    (
+        "`IcechunkStore.clear`",
+        "Of arrays that the session itself has made nothing is left; in Icechunk a session may have changes "
+        "afterwards that its status does not show.",
     ),
     (
         "Garbage collection",
@@ -135,13 +146,14 @@ def is_accepted_when_stranded(ours: str | None, theirs: str | None) -> bool:
 
     The peer looks for an array where it did not exist yet, and then has lost the session's changes; or it
     drops without a word what was written to nodes that are gone. Where the first transaction log is
-    missing (spec 1), ours refuses, and so does the peer unless it remembers histories from before.
+    missing (spec 1), ours refuses, and so does the peer unless it remembers histories from before. Of the
+    conflicts that make both refuse, ours may see more.
     """
     if theirs == "conflicting-path-not-found":
         return ours in ("", "rebase-failed")
     if ours == "branch-update-conflict":
-        return theirs in ("", "object-not-found")
-    return ours == "rebase-failed" and theirs == ""
+        return theirs in ("", "object-not-found", "rebase-failed")
+    return ours == "rebase-failed" and theirs in ("", "rebase-failed")
 
 
 def is_accepted_of_moves(ours: str | None, theirs: str | None) -> bool:
@@ -151,6 +163,22 @@ def is_accepted_of_moves(ours: str | None, theirs: str | None) -> bool:
     in which nodes are lost or have no group.
     """
     return ours == "rebase-failed" and theirs == ""
+
+
+def is_accepted_of_remade_nodes(ours: str | None, theirs: str | None) -> bool:
+    """Whether rebases of a session that made nodes where it deleted some differ in an accepted way.
+
+    Ours refuses if others have done the same, since what they made would be gone; the peer does not look.
+    """
+    return ours == "rebase-failed" and theirs in ("", "rebase-failed")
+
+
+def has_remade_nodes(session: Any) -> bool:
+    """Whether a session has deleted nodes and made others in their place."""
+    made = session.status()
+    return bool(
+        {*made.deleted_arrays, *made.deleted_groups} & {*made.new_arrays, *made.new_groups},
+    )
 
 
 def has_moved_nodes(session: Any) -> bool:

@@ -94,7 +94,9 @@ def resize(side: Side, session: Any, path: str, shape: tuple[int, ...]) -> None:
 
 
 def delete_node(side: Side, session: Any, path: str) -> None:
-    """Delete a node as zarr does."""
+    """Delete a node as zarr does (see `accepted.NOT_TRIED`)."""
+    if has_lost_its_group(session, path):
+        return
     parent, _, name = path.rpartition("/")
     del zarr.open_group(session.store, path=parent, mode="r+")[name]
 
@@ -119,15 +121,23 @@ def is_node(session: Any, path: str) -> bool:
 def delete_folder(side: Side, session: Any, path: str) -> None:
     """Delete a folder of the store (see `accepted.NOT_TRIED`)."""
     node = path.removesuffix("/c")
-    inside = any(is_node(session, inner) for inner in (*NODES, *OTHERS) if inner.startswith(node))
-    if (inside and not is_node(session, node)) or is_scalar(session, node):
+    if has_lost_its_group(session, node) or is_scalar(session, node):
         return
     sync(session.store.delete_dir(path))
+
+
+def has_lost_its_group(session: Any, path: str) -> bool:
+    """Whether there are nodes below a path, and none there."""
+    inside = any(is_node(session, inner) for inner in (*NODES, *OTHERS) if inner.startswith(path))
+    return inside and not is_node(session, path)
 
 
 def clear(side: Side, session: Any) -> None:
     """Delete everything."""
     sync(session.store.clear())
+    if not session.read_only and session.status().is_empty():
+        # The peer keeps, without showing it, what was written to arrays that the session has made itself.
+        session.discard_changes()
 
 
 def move(side: Side, session: Any, source: str, target: str) -> None:

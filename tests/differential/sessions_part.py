@@ -9,7 +9,9 @@ from tests.differential import actions
 from tests.differential.accepted import (
     has_moved_nodes,
     has_new_nodes,
+    has_remade_nodes,
     is_accepted_of_moves,
+    is_accepted_of_remade_nodes,
     is_accepted_when_stranded,
     stranded,
 )
@@ -84,21 +86,26 @@ class SessionsPart(RefsPart):
     def rebase_with_care(self, slot: int, solver: str) -> bool:
         """Rebase a session whose outcome may differ; whether it did not survive.
 
-        That is one whose base is no longer in its branch's history, or that has moved nodes. Where the
-        rebase fails, or the outcomes differ in an accepted way, the session ends on both sides: the peer
-        leaves it halfway.
+        That is one whose base is no longer in its branch's history, or that has moved nodes, or made some
+        where it has deleted others. Where the rebase fails, or the outcomes differ in an accepted way, the
+        session ends on both sides: the peer leaves it halfway.
         """
         ours = self.pair.ours
         session = ours.sessions[slot]
-        if not stranded(ours.repo, session):
-            if not has_moved_nodes(session):
-                return False
-            accept = is_accepted_of_moves
-        else:
-            accept = is_accepted_when_stranded
+        rules = [
+            accepted
+            for accepted, applies in (
+                (is_accepted_when_stranded, stranded(ours.repo, session)),
+                (is_accepted_of_moves, has_moved_nodes(session)),
+                (is_accepted_of_remade_nodes, has_remade_nodes(session)),
+            )
+            if applies
+        ]
+        if not rules:
+            return False
         answer = self.pair.call(
             lambda side: side.sessions[slot].rebase(actions.solver(side, solver)),
-            lambda one, other: accept(*kinds_of(one, other)),
+            lambda one, other: any(accepted(*kinds_of(one, other)) for accepted in rules),
         )
         if not isinstance(answer, Failure) and not self.pair.differ:
             self.look(slot)

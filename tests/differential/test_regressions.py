@@ -256,3 +256,21 @@ def test_ages_of_garbage(program: Program, written: int, after: int) -> None:
     limit = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=written + after)
     program.collect(limit, dry_run=False)
     program.pair.call(what_is_left)
+
+
+@pytest.mark.parametrize("made", [("create_group", "g", {}), ("create_array", "g/b", (4,), True)])
+def test_a_group_that_both_have_made_anew(program: Program, made: Any) -> None:
+    """Both delete a group and make one in its place: ours refuses the second, and the first is as it was."""
+    program.start(spec_version=2, split=False)
+    mine = [("delete_folder", "g"), ("create_array", "g/a", (3, 4), False)]
+    program.race(first=mine, second=[("delete_folder", "g"), made], mode="writable_session", solver="detect")
+
+
+def test_clearing_arrays_that_the_session_has_made(program: Program) -> None:
+    """A session that has cleared all that it has made has nothing to commit."""
+    program.start(spec_version=2, split=False)
+    program.change(slot=0, changes=[("clear",)])
+    program.commit(slot=0, solver=None, metadata=None, allow_empty=False, reopen="writable_session")
+    made = [("create_array", "a", (3, 4), True), ("write_chunk", "a", (1, 1), 0)]
+    program.change(slot=0, changes=[*made, ("clear",)])
+    program.commit(slot=0, solver=None, metadata=None, allow_empty=False, reopen=None)

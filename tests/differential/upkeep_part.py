@@ -137,6 +137,7 @@ class UpkeepPart(SessionsPart):
 
     def collect(self, limit: datetime, dry_run: bool) -> None:
         """Collect garbage and compare the counts."""
+        self.collected = self.collected or not dry_run
         self.pair.call(
             lambda side: collect_garbage(side, limit, dry_run=dry_run),
             lambda ours, theirs: is_accepted_of_garbage(
