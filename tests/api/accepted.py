@@ -134,11 +134,14 @@ NOT_WALKED = (
     ),
     (
         "`StorageSettings`",
-        "Kept and written, but `retries`, `timeouts`, `concurrency` and `minimum_size_for_multipart_upload` "
-        "have no effect: these are options of each storage, in its URL or constructor "
-        "([Storage URLs](urls.md)). On local directories, `unsafe_use_conditional_update=False` counts only "
-        "if the caller passes it: Icechunk stores it with every configuration there, since it has no "
-        "conditional updates. All settings: [Configuration](configuration.md).",
+        "They work on S3, Google Cloud Storage, Azure and HTTP; in Icechunk, `timeouts` are for S3 "
+        "alone. An option in the storage's URL or constructor wins over `retries`, `timeouts`, "
+        "`concurrency` and `minimum_size_for_multipart_upload`. Stored values of these that are "
+        "Icechunk's defaults count as not set, since it stores them with every configuration, also those "
+        "for local directories (requests of 4 KiB); whoever passes them gets them. A service of a plugin "
+        "that has no such time limit warns. On local directories, `unsafe_use_conditional_update=False` "
+        "counts only if the caller passes it: Icechunk stores it with every configuration there, since "
+        "it has no conditional updates. All settings: [Configuration](configuration.md).",
     ),
     (
         "`Storage.new_...`",
