@@ -28,7 +28,7 @@ from zarr.registry import register_pipeline
 if TYPE_CHECKING:
     from zarr.core.codec_pipeline import FusedCodecPipeline as _ZarrPipeline
 else:
-    # zarr has it since 3.2; before that, the only pipeline there is.
+    # An older zarr has only the other.
     _ZarrPipeline = getattr(_zarr_pipelines, "FusedCodecPipeline", _zarr_pipelines.BatchedCodecPipeline)
 
 __all__ = ["BulkCodecPipeline"]
@@ -39,7 +39,7 @@ class BulkCodecPipeline(_ZarrPipeline):
 
     zarr makes it, by the name ``icechunk_core.codec_pipeline.BulkCodecPipeline`` in its configuration.
     Values, stored bytes and errors are those of zarr's pipelines. With a zarr that has no fused
-    pipeline (before 3.2) it does what zarr's default pipeline does.
+    pipeline it does what zarr's default pipeline does.
     """
 
     async def read(self, batch_info: Iterable[Any], out: Any, drop_axes: tuple[int, ...] = ()) -> Any:

@@ -6,6 +6,14 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import zarr
+
+
+@pytest.fixture(autouse=True)
+def _own_zarr() -> Iterator[None]:
+    """zarr's codec pipeline stays what it was, whatever a page chooses."""
+    with zarr.config.set({"codec_pipeline.path": zarr.config.get("codec_pipeline.path")}):
+        yield
 
 
 @pytest.fixture(autouse=True)
