@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -20,6 +21,7 @@ from icechunk_core.errors import ConflictError, InvalidInputError
 from icechunk_core.format import base32
 from icechunk_core.format.chunk_refs import ChunkRefs, NativeRef, RefKind
 from icechunk_core.format.layout import chunk_key
+from icechunk_core.format.manifest import Manifest
 from icechunk_core.format.snapshot import Snapshot
 from icechunk_core.maintenance.copying_chunks import NewPack, copy_chunks, plan_packs
 from icechunk_core.maintenance.fanning import check_executor
@@ -97,7 +99,7 @@ async def _chunks_in(
     """Parts of these objects that a version refers to, each once, in order of arrays and coordinates."""
     seen: set[NativeRef] = set()
     async for _, refs in _refs(context, snapshot):
-        if packs.isdisjoint(id.tobytes() for id in refs.native_ids()):
+        if not _names(packs, refs):
             continue
         for row in (refs.kind == RefKind.NATIVE).nonzero()[0].tolist():
             if refs.chunk_ids[row].tobytes() in packs:
@@ -108,17 +110,26 @@ async def _chunks_in(
                     yield ref
 
 
+def _names(packs: set[bytes], refs: ChunkRefs) -> bool:
+    return not packs.isdisjoint(id.tobytes() for id in refs.native_ids())
+
+
 async def _refs(context: RepositoryContext, snapshot: Snapshot) -> AsyncIterator[tuple[bytes, ChunkRefs]]:
     """Each array's id with the refs of each of its manifests."""
+    async for node_id, manifest in _manifests(context, snapshot):
+        refs = manifest.arrays.get(node_id)
+        if refs is not None and len(refs):
+            yield node_id, refs
+
+
+async def _manifests(context: RepositoryContext, snapshot: Snapshot) -> AsyncIterator[tuple[bytes, Manifest]]:
+    """Each array's id with each of its manifests."""
     for node in snapshot.nodes:
         if node.array is None:
             continue
         for manifest in node.array.manifests:
             entry = snapshot.manifest_file(manifest.id)
-            loaded = await context.assets.manifest(manifest.id, entry.size_bytes if entry else 0)
-            refs = loaded.arrays.get(node.id)
-            if refs is not None and len(refs):
-                yield node.id, refs
+            yield node.id, await context.assets.manifest(manifest.id, entry.size_bytes if entry else 0)
 
 
 @define
@@ -150,8 +161,19 @@ class _Run:
         tip = await context.assets.snapshot(await context.history.branch(self.branch))
         state = SessionState(context, tip, SessionMode.WRITABLE, self.branch)
         state.relocation = self.relocation
-        state.rewrite_manifests = frozenset(
-            [node_id async for node_id, refs in _refs(context, tip) if self.relocation.concerns(refs)]
-        )
+        state.rewrite_manifests = frozenset(await self._concerned(tip))
         state.sink.adopt([chunk_key(pack.id) for pack in self.packs])
         return await commit(state, self.message, self.metadata, kind=self.kind, allow_empty=True)
+
+    async def _concerned(self, tip: Snapshot) -> list[bytes]:
+        """Ids of the arrays whose manifests name packs that chunks were copied from.
+
+        Where several arrays share a manifest, all of them: it may also hold old refs of arrays that
+        have newer ones elsewhere, and as long as one array needs it, it keeps all these packs.
+        """
+        left = {chunk.chunk_id for pack in self.packs for chunk in pack.chunks}
+        return [
+            node_id
+            async for node_id, manifest in _manifests(self.context, tip)
+            if any(map(partial(_names, left), manifest.arrays.values()))
+        ]

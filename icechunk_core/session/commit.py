@@ -31,9 +31,11 @@ from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.moves import require_moves_enabled
 from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
+from icechunk_core.session.turns import has_moved, own_turn
 from icechunk_core.tracing import annotate, traced
 from icechunk_core.transaction.column_changes import ColumnChanges
 from icechunk_core.transaction.log_builder import build_transaction_log
+from icechunk_core.transaction.manifest_sharing import SmallArray, is_small, shared_manifests
 from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits, plan_manifests
 from icechunk_core.transaction.snapshot_builder import build_snapshot, next_timestamp
 from icechunk_core.transaction.solvers import ConflictSolver
@@ -97,15 +99,43 @@ async def commit(
         if state.mode is SessionMode.REARRANGE:
             verb = "flush" if kind is CommitKind.FLUSH else "commit"
             await require_moves_enabled(state.context, f"{verb} a rearrange session")
+        if kind is CommitKind.FLUSH:
+            snapshot, attempts = await _publish(state, message, dict(metadata or {}), kind, is_first=True), 0
+        else:
+            tries = rebase_tries if rebase_with is not None else 0
+            snapshot, attempts = await _publish_on_branch(state, message, metadata, kind, rebase_with, tries)
+        _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
+        annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
+        if stay_writable:
+            state.continued(snapshot)
+        else:
+            state.completed(snapshot)
+        return snapshot.id
+
+
+async def _publish_on_branch(
+    state: SessionState,
+    message: str,
+    metadata: Mapping[str, Any] | None,
+    kind: CommitKind,
+    solver: ConflictSolver | None,
+    tries: int,
+) -> tuple[Snapshot, int]:
+    """Publish, after as many rebases as it takes; the snapshot, and how many it took."""
+    clock = state.context.clock
+    async with own_turn(state) as in_turn:
         attempts = 0
         while True:
-            started = state.context.clock.monotonic()
-            extra = {"rebase_attempts": attempts} if rebase_with is not None else None
+            started = clock.monotonic()
+            extra = {"rebase_attempts": attempts} if solver is not None else None
             try:
-                snapshot = await _landed(state) or await _publish(
-                    state, message, _with_library_data(metadata, extra), kind, is_first=attempts == 0
-                )
-                break
+                landed = await _landed(state)
+                if landed is not None:
+                    return landed, attempts
+                # Others may have moved the branch before this turn: then there is nothing to try.
+                if attempts or not tries or not in_turn or not await has_moved(state):
+                    data = _with_library_data(metadata, extra)
+                    return await _publish(state, message, data, kind, is_first=attempts == 0), attempts
             except RebaseFailedError:
                 raise
             except ConflictError as conflict:
@@ -116,22 +146,16 @@ async def commit(
                         state.branch,
                         base32.encode(landed.id),
                     )
-                    snapshot = landed
-                    break
+                    return landed, attempts
                 branch_is_gone = conflict.actual_parent is None and conflict.kind == ErrorKind.COMMIT_CONFLICT
-                if rebase_with is None or attempts >= rebase_tries or branch_is_gone:
+                if attempts >= tries or branch_is_gone:
                     raise
+                if not in_turn:
+                    await _wait_after_conflict(state, attempts + 1, clock.monotonic() - started)
             attempts += 1
             _logger.info("branch %r moved on; rebase %d", state.branch, attempts)
-            await _wait_after_conflict(state, attempts, state.context.clock.monotonic() - started)
-            await rebase(state, rebase_with)
-        _logger.info("%s on branch %r: snapshot %s", kind.value, state.branch, base32.encode(snapshot.id))
-        annotate(kind=kind.value, rebases=attempts, snapshot=base32.encode(snapshot.id))
-        if stay_writable:
-            state.continued(snapshot)
-        else:
-            state.completed(snapshot)
-        return snapshot.id
+            assert solver is not None
+            await rebase(state, solver)
 
 
 async def _landed(state: SessionState) -> Snapshot | None:
@@ -217,7 +241,8 @@ async def _publish(
 
     async def write() -> list[str]:
         keys = await _write_snapshot(state, snapshot, kind, log)
-        return [*state.sink.unsynced(), *(key for array in prepared for key in array.keys), *keys]
+        manifests = dict.fromkeys(key for array in prepared for key in array.keys)  # arrays may share them
+        return [*state.sink.unsynced(), *manifests, *keys]
 
     try:
         await _publish_in_history(state, snapshot, kind, write)
@@ -370,40 +395,54 @@ def plan_arrays(state: SessionState) -> list[ArrayPlan]:
 
 async def _write_manifests(state: SessionState) -> list[PreparedArray]:
     """Write the manifests of every changed array, except those that were prepared before."""
+    small: list[SmallArray] = []
 
-    async def prepare(plan: ArrayPlan) -> PreparedArray:
-        done: PreparedArray | None = state.prepared.get(plan.node_id)
-        if done is not None and done.plan == plan:
-            return done
-        result = await _prepare_array(state, plan)
-        state.prepared[plan.node_id] = result
-        return result
+    async def prepare(plan: ArrayPlan) -> None:
+        refs = await _new_refs(state, plan)
+        if state.context.splits_automatically and is_small(plan, refs):
+            small.append(SmallArray(plan, refs[0]))
+            return
+        manifests = [Manifest(state.context.ids.object_id(), {plan.node_id: one}) for one in refs]
+        written = await state.context.assets.write_manifests(manifests)
+        own = [ManifestRef(one.id, new.extents()) for one, new in zip(manifests, refs, strict=True)]
+        state.prepared[plan.node_id] = PreparedArray(
+            plan, (*plan.kept, *own), tuple(file for _, file in written), tuple(key for key, _ in written)
+        )
 
-    return await gather(
-        [lambda plan=plan: prepare(plan) for plan in plan_arrays(state)],  # type: ignore[misc]
-        may_suspend=state.may_suspend,
-        limit=16,
-    )
+    plans = plan_arrays(state)
+    left = [plan for plan in plans if not _is_prepared(state, plan)]
+    jobs = [partial(prepare, plan) for plan in left]
+    await gather(jobs, may_suspend=state.may_suspend, limit=_AT_ONCE)
+    await _write_shared(state, small)
+    return [state.prepared[plan.node_id] for plan in plans]
 
 
-async def _prepare_array(state: SessionState, plan: ArrayPlan) -> PreparedArray:
-    context = state.context
+def _is_prepared(state: SessionState, plan: ArrayPlan) -> bool:
+    done: PreparedArray | None = state.prepared.get(plan.node_id)
+    return done is not None and done.plan == plan
+
+
+async def _write_shared(state: SessionState, small: Sequence[SmallArray]) -> None:
+    """Write small arrays into manifests that they share."""
+    new_id = state.context.ids.object_id
+    groups = shared_manifests(small, frozenset(state.changes.created))
+    manifests = [Manifest(new_id(), {array.plan.node_id: array.refs for array in group}) for group in groups]
+    written = await state.context.assets.write_manifests(manifests)
+    for group, manifest, (key, file) in zip(groups, manifests, written, strict=True):
+        for array in group:
+            own = (ManifestRef(manifest.id, array.refs.extents()),)
+            state.prepared[array.plan.node_id] = PreparedArray(array.plan, own, (file,), (key,))
+
+
+async def _new_refs(state: SessionState, plan: ArrayPlan) -> list[ChunkRefs]:
+    """The refs of each manifest of an array that has to be written."""
 
     async def fetched(manifest_id: bytes) -> ChunkRefs:
         entry = state.base.manifest_file(manifest_id)
-        manifest = await context.assets.manifest(manifest_id, entry.size_bytes if entry else 0)
+        manifest = await state.context.assets.manifest(manifest_id, entry.size_bytes if entry else 0)
         return manifest.arrays.get(plan.node_id) or ChunkRefs.empty(plan.ndim)
 
-    suspends = state.may_suspend
-    old = await gather([partial(fetched, one) for one in plan.fetch], may_suspend=suspends, limit=_AT_ONCE)
-    result = build_splits(plan, dict(zip(plan.fetch, old, strict=True)))
-    new = result.new if state.relocation is None else list(map(state.relocation.applied, result.new))
-    manifests = [Manifest(context.ids.object_id(), {plan.node_id: refs}) for refs in new]
-    written = await context.assets.write_manifests(manifests)
-    own = [ManifestRef(one.id, refs.extents()) for one, refs in zip(manifests, new, strict=True)]
-    return PreparedArray(
-        plan,
-        (*result.kept, *own),
-        tuple(file for _, file in written),
-        tuple(key for key, _ in written),
-    )
+    jobs = [partial(fetched, one) for one in plan.fetch]
+    old = await gather(jobs, may_suspend=state.may_suspend, limit=_AT_ONCE)
+    new = build_splits(plan, dict(zip(plan.fetch, old, strict=True))).new
+    return new if state.relocation is None else list(map(state.relocation.applied, new))

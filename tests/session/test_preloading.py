@@ -22,7 +22,8 @@ SIZES = {"time": 5, "data": 5, "lat": 3, "longest": 40, "group/lon": 4}
 def storage() -> Storage:
     """A repository with arrays of one chunk reference per element, each with a manifest of its own."""
     storage = ic.in_memory_storage()
-    repo = ic.Repository.create(storage, ic.RepositoryConfig(inline_chunk_threshold_bytes=0))
+    apart = ic.ManifestConfig(splitting=ic.ManifestSplittingConfig.from_dict({}))
+    repo = ic.Repository.create(storage, ic.RepositoryConfig(inline_chunk_threshold_bytes=0, manifest=apart))
     session = repo.writable_session("main")
     for name, size in SIZES.items():
         zarr.create_array(session.store, name=name, data=np.arange(1, size + 1), chunks=(1,))
