@@ -168,3 +168,10 @@ class AzureConfig:
     )
     part_size: int = field(default=8 * _MIB, validator=_positive, metadata={"tuned_by": "part_size"})
     parallel: int = field(default=6, validator=_positive, metadata={"tuned_by": "concurrent_parts"})
+
+    @property
+    def location(self) -> str:
+        """The URL, and who is asked, as far as the options tell."""
+        url = f"az://{self.container}/{self.prefix}".rstrip("/")
+        service = self.endpoint_url or (f"account {self.account!r}" if self.account else None)
+        return url if service is None else f"{url} at {service.partition('?')[0]}"

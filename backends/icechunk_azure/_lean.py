@@ -6,7 +6,7 @@ Everything else (lists, blocks, copies, metadata with unusual names) goes throug
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -24,14 +24,14 @@ from icechunk_azure._sdk import API_VERSION
 from icechunk_azure._signing import Signer
 from icechunk_azure._wire import Entry, Facts, Got, PutOptions, Wire
 from icechunk_core.clock import Clock
-from icechunk_core.contract import Buffer, pieces
+from icechunk_core.contract import Buffer
+from icechunk_core.contract.http_bodies import receive_body, send_in_pieces
 
 __all__ = ["LeanWire"]
 
 _META = "x-ms-meta-"
 _LARGE = 1 << 20
 """Bodies from this size on are sent piece by piece."""
-_PIECE = 128 << 10
 _SKIPPED = ("Content-Type", "Accept", "Accept-Encoding", "User-Agent")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -76,7 +76,7 @@ class LeanWire:
                 if response.status not in (200, 206):
                     await response.read()
                     raise self._refused(response, key)
-                data = await response.read()
+                data = await receive_body(response)
             size = len(data) if span is None else int(answer["Content-Range"].rpartition("/")[2])
             return Got(data, _facts(answer, size))
         except FAILURES as error:
@@ -159,7 +159,7 @@ class LeanWire:
         body: Any = data
         if data is not None and len(data) >= _LARGE:
             headers["content-length"] = str(len(data))
-            body = _in_pieces(data)
+            body = send_in_pieces([data])
         return self._session.request(
             method,
             URL(self._base + quoted + self._query, encoded=True),
@@ -173,12 +173,6 @@ class LeanWire:
     def _refused(self, response: aiohttp.ClientResponse, key: str) -> Any:
         headers = response.headers
         return self._explain.response(response.status, headers.get("x-ms-error-code", ""), headers, key)
-
-
-async def _in_pieces(body: Buffer) -> AsyncIterator[memoryview]:
-    """A body as aiohttp sends it without a copy, and without keeping the event loop for long."""
-    for piece in pieces([body], _PIECE):
-        yield piece
 
 
 def _facts(headers: Mapping[str, str], size: int) -> Facts:

@@ -65,7 +65,7 @@ class Calls:
         if reply.status >= 300:
             raise failed_status(
                 reply.status,
-                reply.body,
+                reply.told,
                 reply.headers,
                 key=key,
                 bucket=self._settings.config.bucket,

@@ -30,7 +30,7 @@ def crc32c(data: Sequence[Buffer]) -> str | None:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
-def damaged(body: bytes, headers: Mapping[str, str]) -> bool:
+def damaged(body: Buffer, headers: Mapping[str, str]) -> bool:
     """Whether a whole object, as stored, has another checksum than its headers tell."""
     told, mark, value = headers.get("x-goog-hash", "").partition("crc32c=")
     if not mark or told or headers.get("x-goog-stored-content-encoding", "identity") != "identity":

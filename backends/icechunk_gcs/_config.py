@@ -186,6 +186,12 @@ class GcsConfig:
     lean: bool = True
     read_only: bool = False
 
+    @property
+    def location(self) -> str:
+        """The URL, and who is asked where that is not Google."""
+        url = f"gs://{self.bucket}/{self.prefix}".rstrip("/")
+        return url if self.endpoint_url is None else f"{url} at {self.endpoint_url}"
+
     def __repr__(self) -> str:
         # It stands in every message about a repository: what is as usual is left out.
         usual = {each.name: each.default for each in fields(GcsConfig) if each.repr}

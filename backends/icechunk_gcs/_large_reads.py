@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from icechunk_core.contract import ObjectInfo, Range, Version
+from icechunk_core.contract import Buffer, ObjectInfo, Range, Version
 from icechunk_core.contract.errors import VersionMismatch
 
 __all__ = ["is_large", "read_in_parts"]
@@ -13,7 +13,7 @@ __all__ = ["is_large", "read_in_parts"]
 _WORTH = 4
 """Parts that a read must have to be split."""
 
-ReadPart = Callable[[Range, Version | None], Awaitable[tuple[bytes, ObjectInfo]]]
+ReadPart = Callable[[Range, Version | None], Awaitable[tuple[Buffer, ObjectInfo]]]
 
 
 def is_large(wanted: Range, part: int) -> bool:

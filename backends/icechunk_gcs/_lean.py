@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -12,7 +12,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from icechunk_core.contract import Buffer, joined, pieces
+from icechunk_core.contract import joined
+from icechunk_core.contract.http_bodies import receive_body, send_in_pieces
 from icechunk_gcs._config import GcsConfig
 from icechunk_gcs._loop_sessions import LoopSessions
 from icechunk_gcs._replies import Reply
@@ -24,7 +25,6 @@ from icechunk_gcs._tokens import Tokens
 __all__ = ["LeanTransport"]
 
 _LARGE = 1 << 20
-_PIECE = 128 << 10
 _SLOWEST = 1_000_000
 """Bytes a second that a transfer is given time for, beyond the deadline."""
 
@@ -62,7 +62,7 @@ class LeanTransport:
         body: Any = None
         if size > _LARGE:
             headers["content-length"] = str(size)
-            body = _in_pieces(request.body)
+            body = send_in_pieces(request.body)
         elif request.body:
             body = joined(request.body)
         config = self._settings.config
@@ -79,17 +79,11 @@ class LeanTransport:
                 if length is not None and length > _LARGE and config.attempt_timeout is None:
                     now = asyncio.get_running_loop().time()
                     limit.reschedule(now + config.deadline + length / _SLOWEST)
-                return Reply(response.status, response.headers, await response.read())
+                return Reply(response.status, response.headers, await receive_body(response))
 
     async def close(self) -> None:
         """Close the sessions of all loops."""
         await self._sessions.close()
-
-
-async def _in_pieces(body: Sequence[Buffer]) -> AsyncIterator[memoryview]:
-    """A body as aiohttp sends it without a copy, and without keeping the event loop for long."""
-    for piece in pieces(body, _PIECE):
-        yield piece
 
 
 def _new_session(config: GcsConfig) -> aiohttp.ClientSession:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from icechunk_core.contract import ByteRange, ObjectInfo, Version, resolve_range
+from icechunk_core.contract import Buffer, ByteRange, ObjectInfo, Version, resolve_range
 from icechunk_core.contract.errors import Unavailable
 
 __all__ = [
@@ -33,7 +33,12 @@ class Reply:
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: Buffer = field(repr=False)
+
+    @property
+    def told(self) -> bytes:
+        """The body of an answer that is a document."""
+        return bytes(self.body)
 
 
 def incomplete(reply: Reply) -> bool:
@@ -72,7 +77,7 @@ def told_by_headers(key: str, reply: Reply, size: int) -> ObjectInfo:
     )
 
 
-def read_reply(key: str, byte_range: ByteRange, reply: Reply) -> tuple[bytes, int]:
+def read_reply(key: str, byte_range: ByteRange, reply: Reply) -> tuple[Buffer, int]:
     """The bytes that were asked for, and the size of the whole object.
 
     Raises

@@ -106,20 +106,20 @@ class GcsStorage:
 
     async def _get(
         self, key: str, byte_range: ByteRange, if_version: Version | None
-    ) -> tuple[bytes, ObjectInfo]:
+    ) -> tuple[Buffer, ObjectInfo]:
         name = self._name(key)
         request = get_object(self._config.bucket, key, name, byte_range, if_version, xml=self._settings.xml)
         described = head_object(self._config.bucket, name, xml=False)
         size = byte_range.end - byte_range.start if isinstance(byte_range, Range) else None
 
-        async def attempt() -> tuple[bytes, ObjectInfo]:
+        async def attempt() -> tuple[Buffer, ObjectInfo]:
             reply = await self._calls.plain(request, key, size)
             data, whole = read_reply(key, byte_range, reply)
             if byte_range is None and damaged(data, reply.headers):
                 raise Unavailable(f"object {key!r}: the bytes that came do not fit their checksum", key=key)
             if incomplete(reply):  # some emulators'
                 about = await self._calls.plain(described, key, 0)
-                info = told_by_json(key, about.body)
+                info = told_by_json(key, about.told)
                 if info.size != whole:
                     raise Unavailable(f"object {key!r} was replaced while it was read", key=key)
                 return data, info
@@ -140,7 +140,7 @@ class GcsStorage:
             reply = await self._calls.plain(request, key, 0)
             if self._settings.xml:
                 return told_by_headers(key, reply, size_from_head(key, reply))
-            return told_by_json(key, reply.body)
+            return told_by_json(key, reply.told)
 
         return await self._found(key, attempt)
 
@@ -186,7 +186,7 @@ class GcsStorage:
             async def attempt(request: Request = request) -> Reply:
                 return await self._calls.plain(request, None, 0)
 
-            page, token = page_of((await self._calls.repeated(attempt)).body)
+            page, token = page_of((await self._calls.repeated(attempt)).told)
             for name, info in page:
                 if start is None or name.encode() > start.encode():
                     yield evolve(info, key=name[root:])
@@ -236,7 +236,7 @@ class GcsStorage:
 
             async def attempt() -> Version:
                 reply = await self._calls.plain(request, key, size)
-                return version_from_upload(key, reply.body)
+                return version_from_upload(key, reply.told)
 
         return await self._written(key, attempt, condition)
 

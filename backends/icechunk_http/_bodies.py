@@ -6,6 +6,7 @@ import aiohttp
 
 from icechunk_core.contract import Buffer, ByteRange, resolve_range
 from icechunk_core.contract.errors import Unavailable
+from icechunk_core.contract.http_bodies import receive_body
 from icechunk_http._answers import Extent
 
 __all__ = ["read_part"]
@@ -29,6 +30,7 @@ async def read_part(
     Unavailable
         If the body is not what the headers say.
     """
+    body: Buffer
     if extent.total is None:
         body = await response.read()
         if extent.end is None:  # the body is the whole object, of unknown length until now
@@ -44,7 +46,7 @@ async def read_part(
             key=key,
         )
     if end == extent.end:
-        body = await response.read()
+        body = await receive_body(response)
         _check_length(body, extent.end - extent.start, key)
     else:
         body = await response.content.readexactly(end - extent.start)
@@ -55,7 +57,7 @@ async def read_part(
     return (body if start == extent.start else memoryview(body)[start - extent.start :]), extent.total
 
 
-def _check_length(body: bytes, expected: int, key: str) -> None:
+def _check_length(body: Buffer, expected: int, key: str) -> None:
     if len(body) != expected:
         raise Unavailable(
             f"object {key!r}: the server announced {expected} bytes and sent {len(body)}", key=key

@@ -151,6 +151,11 @@ class HttpConfig:
         if self.password is not None and self.username is None:
             raise StorageConfigError("the option 'password' needs 'username'")
 
+    @property
+    def location(self) -> str:
+        """The address."""
+        return self.base_url
+
 
 @frozen
 class RedirectConfig:
@@ -176,3 +181,8 @@ class RedirectConfig:
     bearer_token: str | None = field(default=None, repr=False)
     user_agent: str | None = None
     deadline: float = field(default=30.0, validator=_positive)
+
+    @property
+    def location(self) -> str:
+        """The address, without its query, which may hold secrets."""
+        return self.base_url.partition("?")[0]

@@ -40,7 +40,7 @@ class Reply:
     """An answer with an object or what is known about it; header names are in lower case."""
 
     headers: Mapping[str, str]
-    body: bytes = b""
+    body: Buffer = b""
 
 
 @frozen

@@ -271,6 +271,12 @@ class S3Config:
         return CHECKSUMS[_plain(self.checksum_algorithm)] if self.checksum_algorithm else None
 
     @property
+    def location(self) -> str:
+        """The URL, and who is asked where that is not Amazon."""
+        url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        return url if self.address is None else f"{url} at {self.address}"
+
+    @property
     def place(self) -> str:
         """The bucket and where it is, for messages."""
         return f"bucket {self.bucket!r} at {self.address or 'Amazon S3'}"

@@ -12,7 +12,7 @@ import functools
 import html
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,8 +23,9 @@ from botocore.httpsession import get_cert_path
 from yarl import URL
 
 from icechunk_core.clock import Clock
-from icechunk_core.contract import Buffer, pieces
+from icechunk_core.contract import Buffer
 from icechunk_core.contract.credentials import S3StaticCredentials
+from icechunk_core.contract.http_bodies import receive_body, send_in_pieces
 from icechunk_s3._client import (
     Client,
     Reply,
@@ -41,8 +42,6 @@ from icechunk_s3._signing import EMPTY_SHA256, Signer, quoted_name
 
 __all__ = ["LeanClient"]
 
-PIECE = 128 << 10
-"""Bytes of a large body that are handed to the connection at a time."""
 KEEP_ALIVE = 12.0
 """Seconds that an idle connection is kept; servers close theirs after 15 or more."""
 
@@ -248,24 +247,18 @@ class LeanClient:
         data: Any = body
         if body is not None and len(body) >= LARGE:
             headers["content-length"] = str(len(body))
-            data = _in_pieces(body)
+            data = send_in_pieces([body])
         url = self._base + path + ("?" + query if query else "")
         async with self._session.request(
             method, URL(url, encoded=True), headers=headers, data=data, allow_redirects=False
         ) as response:
-            answer = await response.read()
             answered = {name.lower(): value for name, value in response.headers.items()}
             if response.status >= 300:
-                raise _refusal(response.status, answered, answer)
+                raise _refusal(response.status, answered, await response.read())
+            answer = await receive_body(response)
             if body is not None:
                 self._digests.learn(headers, answered)
             return Reply(answered, answer)
-
-
-async def _in_pieces(body: Buffer) -> AsyncIterator[memoryview]:
-    """A body as aiohttp sends it without a copy, and without keeping the event loop for long."""
-    for piece in pieces([body], PIECE):
-        yield piece
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -43,7 +43,7 @@ async def read_range(
 
 
 async def _rest(
-    requests: Requests, name: str, key: str, start: int, end: int, first: bytes, info: ObjectInfo
+    requests: Requests, name: str, key: str, start: int, end: int, first: Buffer, info: ObjectInfo
 ) -> bytearray:
     """The whole range, given its beginning; the other pieces must be of the same version."""
     part = requests.config.read_part_size
@@ -83,11 +83,11 @@ async def _all(fetches: Sequence[object], key: str) -> None:
 
 async def _piece(
     requests: Requests, name: str, key: str, byte_range: ByteRange, if_match: str | None
-) -> tuple[bytes, ObjectInfo]:
+) -> tuple[Buffer, ObjectInfo]:
     """One request's worth of an object."""
     wanted = _range_header(byte_range, key)
 
-    async def get(client: ObjectClient) -> tuple[bytes, ObjectInfo]:
+    async def get(client: ObjectClient) -> tuple[Buffer, ObjectInfo]:
         reply = await client.get(name, wanted, if_match)
         return _checked(reply, key, byte_range)
 
@@ -96,7 +96,7 @@ async def _piece(
     return data, info
 
 
-def _checked(reply: Reply, key: str, byte_range: ByteRange) -> tuple[bytes, ObjectInfo]:
+def _checked(reply: Reply, key: str, byte_range: ByteRange) -> tuple[Buffer, ObjectInfo]:
     """The bytes that were asked for, complete."""
     headers, data = reply.headers, reply.body
     info = info_from(headers, key)
