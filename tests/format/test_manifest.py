@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -167,6 +167,24 @@ def test_locations_are_compressed_from_a_thousand_refs_on() -> None:
     assert again == many
     assert decode_manifest(encode_manifest(again, spec_version=1), name="m") == many
     assert b"file-00500" in payload_of(encode_manifest(again, spec_version=2, location_compression=None))
+
+
+def test_dictionaries_are_trained_with_distinct_locations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many refs have the same location, it counts once."""
+    places = [f"s3://bucket/data/file-{number:05}.nc" for number in range(40)]
+    value = manifest({(row,): VirtualRef(places[row % 40], row, 10) for row in range(3_000)})
+    trained: list[Sequence[bytes]] = []
+
+    def train(samples: Sequence[bytes], size: int) -> bytes | None:
+        trained.append(samples)
+        return train_dictionary(samples, size)
+
+    monkeypatch.setattr("icechunk_core.format._location_encode.train_dictionary", train)
+    data = encode_manifest(value, spec_version=2, location_compression=ALWAYS)
+    [samples] = trained
+    assert 0 < len(samples) == len(set(samples))
+    assert {sample.decode() for sample in samples} <= set(places)
+    assert decode_manifest(data, name="m") == value
 
 
 def test_compressed_and_plain_locations_mix() -> None:

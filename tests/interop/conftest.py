@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from tests.interop.implementations import OURS, load_peer
+from tests.layouts import layout
+
+__all__ = ["layout", "pair", "peer", "spec_version"]
 
 
 @pytest.fixture

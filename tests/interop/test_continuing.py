@@ -33,6 +33,7 @@ def agree(pair: Pair, root: Path) -> dict[str, Any]:
     return seen[0]
 
 
+@pytest.mark.usefixtures("layout")
 def test_groups_arrays_and_chunks(pair: Pair, spec_version: int, tmp_path: Path) -> None:
     """Nested groups, names in other scripts, arrays of 0 to 3 dimensions, inline and native chunks."""
     first, second = pair
@@ -65,6 +66,7 @@ def test_groups_arrays_and_chunks(pair: Pair, spec_version: int, tmp_path: Path)
         assert again["contents"][snapshot] == held
 
 
+@pytest.mark.usefixtures("layout")
 def test_deletes_and_replacements(pair: Pair, spec_version: int, tmp_path: Path) -> None:
     """Deleted chunks, arrays, groups with all below them, and a name used again for another kind of node."""
     first, second = pair
@@ -156,6 +158,7 @@ def test_branches_and_tags(pair: Pair, spec_version: int, tmp_path: Path) -> Non
         open_repo(first, root).create_branch("dev", ids[0])
 
 
+@pytest.mark.usefixtures("layout")
 def test_amend_and_flush(pair: Pair, tmp_path: Path) -> None:
     """A commit by one, amended by the other, then amended back; a flushed snapshot is readable by both."""
     first, second = pair
@@ -182,6 +185,7 @@ def test_amend_and_flush(pair: Pair, tmp_path: Path) -> None:
     assert diffs[0] == diffs[1] == {"/x": [[1], [2], [3]]}
 
 
+@pytest.mark.usefixtures("layout")
 def test_rebase_over_the_others_commit(pair: Pair, spec_version: int, tmp_path: Path) -> None:
     """A session is rebased over commits of the other implementation; clashing ones are told apart."""
     first, second = pair

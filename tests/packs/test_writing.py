@@ -178,6 +178,25 @@ def test_one_failure_is_made_up_for(suspending: bool) -> None:
     assert held(repo, written) == written
 
 
+@pytest.mark.parametrize("url", ["memory:", "file"])
+def test_a_chunk_that_is_written_over_and_over(url: str, tmp_path: Path) -> None:
+    """Memory stays bounded, the last value counts, and what was written over is known as not needed."""
+    repo = ic.Repository.create(url if url == "memory:" else str(tmp_path / "r"), packs=SMALL)
+    session = with_array(repo)
+    sink = session._state.sink
+    for number in range(1_500):
+        put(session, {"x/c/7": chunk(number % 50)})
+        held_back = sum(pack.size for pack in sink.waiting.values())
+        assert held_back <= SMALL.buffered_bytes + 2 * SMALL.target_bytes
+    delete(session, ["x/c/7"])
+    assert get(session, "x/c/7") is None
+    put(session, {"x/c/7": chunk(7)})
+    session.commit("the last one")
+    assert held(repo, [7]) == {7: chunk(7)}
+    stats = repo.pack_stats()
+    assert (stats.live_bytes, stats.dead_bytes + stats.unused_bytes) == (1_000, 1_500 * 1_000)
+
+
 class Gate:
     """Lets puts of chunks wait until it is opened."""
 

@@ -1,17 +1,5 @@
 """How the programs' chunks are laid out."""
 
-from __future__ import annotations
+from tests.layouts import layout
 
-import pytest
-
-from icechunk_core.assets.pack_config import PLAIN_LAYOUT_VARIABLE
-
-
-@pytest.fixture(params=["packs", "plain"])
-def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Packs and automatic splitting on, as by default, or both off."""
-    if request.param == "plain":
-        monkeypatch.setenv(PLAIN_LAYOUT_VARIABLE, "1")
-    else:
-        monkeypatch.delenv(PLAIN_LAYOUT_VARIABLE, raising=False)
-    return str(request.param)
+__all__ = ["layout"]
