@@ -13,7 +13,7 @@ from icechunk_core.assets.later import LATER, Later
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, RangeReader
 from icechunk_core.assets.settings import EngineSettings
-from icechunk_core.assets.streams import Streams
+from icechunk_core.assets.streams import Bytes, Streams
 from icechunk_core.contract import ALWAYS, Buffer, ByteRange, Range, Storage, resolve_range
 from icechunk_core.contract.io_stats import IoStats
 from icechunk_core.drive import gather, in_thread, wait_for
@@ -146,7 +146,7 @@ class AssetManager:
             return await self._cached_part(ref, start, end)
         return await self._read_chunk(ref.chunk_id, first, ref.offset + end)
 
-    def chunk_at_once(self, ref: NativeRef) -> Buffer | Later:
+    def chunk_at_once(self, ref: NativeRef) -> Bytes | Later:
         """The payload of a native ref, if nothing has to be waited for: `chunk` without a coroutine.
 
         Raises
@@ -156,8 +156,8 @@ class AssetManager:
         """
         if self._caches_chunks:
             return LATER
-        key = _chunk_key(ref.chunk_id)
-        start, length = ref.offset, ref.length
+        chunk_id, start, length = ref
+        key = _chunk_key(chunk_id)
         try:
             data = self._reader.at_once(key, start, start + length)
         except (NotFound, InvalidRange) as error:

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from concurrent.futures import Future
 from typing import Final
 
+from icechunk_core.assets.streams import Bytes
 from icechunk_core.contract import Buffer
 
 __all__ = ["PackBuffer", "SpareSegments"]
@@ -77,7 +78,7 @@ class PackBuffer:
         self._last = memoryview(b"")
         self._at = self._limit = 0
 
-    def append(self, data: Buffer, size: int) -> None:
+    def append(self, data: Buffer | Bytes, size: int) -> None:
         """Copy a chunk to the end; the lock is held."""
         at = self._at
         if at + size > self._limit:

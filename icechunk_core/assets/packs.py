@@ -24,6 +24,7 @@ from weakref import WeakSet
 from icechunk_core.assets.pack_buffer import PackBuffer, SpareSegments
 from icechunk_core.assets.pack_config import PackConfig
 from icechunk_core.assets.sink import BatchingSink, ChunkSink, ObjectSink
+from icechunk_core.assets.streams import Bytes
 from icechunk_core.contract import ALWAYS, Buffer, Storage
 from icechunk_core.drive import gather, in_background, wait_for
 from icechunk_core.format.chunk_refs import NativeRef
@@ -125,7 +126,7 @@ class PackingSink(ObjectSink):
                 return ref
             await self._make_room()
 
-    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+    def put_at_once(self, data: Buffer | Bytes, size: int) -> NativeRef | None:
         """See `ChunkSink`: appends a small chunk, if its turn to wait for room has not come."""
         if size > self._largest_chunk or self._sealed_bytes > self._most_buffered:
             return None

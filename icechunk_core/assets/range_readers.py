@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 from attrs import define, field
 
 from icechunk_core.assets.later import LATER, Later
-from icechunk_core.assets.streams import Streams
+from icechunk_core.assets.streams import Bytes, Streams, as_array
 from icechunk_core.contract import Buffer, ObjectInfo, Range, Storage
 from icechunk_core.drive import LoopFuture, LoopLocal, gather, new_future, next_turn
 
@@ -41,8 +41,8 @@ class RangeReader(Protocol):
         """
         ...
 
-    def at_once(self, key: str, start: int, end: int) -> Buffer | Later:
-        """The same bytes as `read` gives, if nothing has to be waited for."""
+    def at_once(self, key: str, start: int, end: int) -> Bytes | Later:
+        """The same bytes as `read` gives, as an array, if nothing has to be waited for."""
         ...
 
     def on(self, storage: Storage) -> RangeReader:
@@ -57,6 +57,7 @@ class DirectReader:
         self._get_range = storage.get_range_hook
         self._get_at_once = storage.get_range_at_once
         self._streams = streams
+        self._peek = streams.peek
 
     def on(self, storage: Storage) -> DirectReader:
         """See `RangeReader`."""
@@ -70,19 +71,20 @@ class DirectReader:
             return held
         ahead = streams.ahead(key, start, end)
         data, info = await self._get_range(key, Range(start, end + ahead), None)
-        streams.keep(key, start, data, info, ahead)
+        streams.keep(key, start, as_array(data), info, ahead)
         return (memoryview(data)[: end - start] if ahead else data), info
 
-    def at_once(self, key: str, start: int, end: int) -> Buffer:
+    def at_once(self, key: str, start: int, end: int) -> Bytes:
         """See `RangeReader`; here nothing is ever waited for, and no coroutine stands between."""
-        streams = self._streams
-        held = streams.held(key, start, end)
+        held = self._peek(key, start, end)
         if held is not None:
-            return held[0]
+            return held
+        streams = self._streams
         ahead = streams.ahead(key, start, end)
         data, info = self._get_at_once(key, Range(start, end + ahead))
-        streams.keep(key, start, data, info, ahead)
-        return memoryview(data)[: end - start] if ahead else data
+        array = as_array(data)
+        streams.keep(key, start, array, info, ahead)
+        return array[: end - start] if ahead else array
 
 
 # --- storage that suspends -------------------------------------------------------------
@@ -182,10 +184,10 @@ class CoalescingReader:
         """See `RangeReader`."""
         return CoalescingReader(storage, self._streams, self._over_read, joins=self._joins)
 
-    def at_once(self, key: str, start: int, end: int) -> Buffer | Later:
+    def at_once(self, key: str, start: int, end: int) -> Bytes | Later:
         """See `RangeReader`: what was read ahead."""
-        held = self._streams.held(key, start, end)
-        return LATER if held is None else held[0]
+        held = self._streams.peek(key, start, end)
+        return LATER if held is None else held
 
     async def read(self, key: str, start: int, end: int) -> Answer:
         """See `RangeReader`."""
@@ -243,7 +245,7 @@ class CoalescingReader:
                     request.answer.set_exception(error)
             return
         collection.ended(span)
-        self._streams.keep(span.key, start, data, info, ahead)
+        self._streams.keep(span.key, start, as_array(data), info, ahead)
         view = memoryview(data)
         for request in span.requests:
             if not request.answer.done():  # it may have been cancelled

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from icechunk_core.assets.streams import Bytes
 from icechunk_core.contract import ALWAYS, Buffer, Storage
 from icechunk_core.drive import child_safe
 from icechunk_core.format.chunk_refs import NativeRef
@@ -46,7 +47,7 @@ class ChunkSink(Protocol):
         """
         ...
 
-    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+    def put_at_once(self, data: Buffer | Bytes, size: int) -> NativeRef | None:
         """Take one payload of so many bytes (not 0) if nothing has to be written or waited for.
 
         ``None`` otherwise: then nothing was done, and `put` will do it.
@@ -107,7 +108,7 @@ class ObjectSink:
         await self._write(chunk_id, data)
         return NativeRef(chunk_id, 0, len(data))
 
-    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+    def put_at_once(self, data: Buffer | Bytes, size: int) -> NativeRef | None:
         """Each payload is written when it comes."""
         return None
 
@@ -179,7 +180,7 @@ class BatchingSink(ObjectSink):
                 return ref
             await self.flush()
 
-    def put_at_once(self, data: Buffer, size: int) -> NativeRef | None:
+    def put_at_once(self, data: Buffer | Bytes, size: int) -> NativeRef | None:
         """See `ChunkSink`: keeps a small chunk, unless there are so many that they are written now."""
         if size > _LARGEST_WAITING or len(self._waiting) >= _BATCH:
             return None

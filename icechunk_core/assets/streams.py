@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from icechunk_core.contract import Buffer, ObjectInfo
 from icechunk_core.drive import child_safe
 
-__all__ = ["Streams"]
+__all__ = ["Bytes", "Streams", "as_array"]
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+"""Bytes as an array: a part of one is had in a fifth of the time that an array of a part takes."""
+
+_BYTE: Final = np.dtype(np.uint8)
 
 _OBJECTS: Final = 16
 """So many objects are followed at a time."""
@@ -18,12 +26,17 @@ _STRIDE: Final = 4
 """A sequential reader may skip so many times as much as it reads, or come so much too late."""
 
 
+def as_array(data: Buffer) -> Bytes:
+    """Bytes as an array; nothing is copied."""
+    return np.frombuffer(data, _BYTE)
+
+
 class _Block(NamedTuple):
     """The part of an object that was fetched last; a tuple, because random readers make one each time."""
 
     start: int
     end: int
-    data: memoryview
+    data: Bytes
     info: ObjectInfo
     ahead: int
 
@@ -46,13 +59,21 @@ class Streams:
         self._blocks: dict[str, _Block] = {}
         self._lock = child_safe(threading.Lock())
 
-    def held(self, key: str, start: int, end: int) -> tuple[Buffer, ObjectInfo] | None:
+    def peek(self, key: str, start: int, end: int) -> Bytes | None:
         """A part of an object, if it was fetched already."""
         block = self._blocks.get(key)
         if block is None:
             return None
+        first = block[0]
+        return block[2][start - first : end - first] if first <= start and end <= block[1] else None
+
+    def held(self, key: str, start: int, end: int) -> tuple[Buffer, ObjectInfo] | None:
+        """The same, with what the storage said about the object."""
+        block = self._blocks.get(key)
+        if block is None:
+            return None
         first, last, data, info, _ = block
-        return (data[start - first : end - first], info) if first <= start and end <= last else None
+        return (data[start - first : end - first].data, info) if first <= start and end <= last else None
 
     def ahead(self, key: str, start: int, end: int) -> int:
         """How many bytes past ``end`` to fetch with a part of an object."""
@@ -62,7 +83,7 @@ class Streams:
             return 0
         return min(max(2 * block.ahead, _EAGERNESS * size), self._most_ahead)
 
-    def keep(self, key: str, start: int, data: Buffer, info: ObjectInfo, ahead: int) -> None:
+    def keep(self, key: str, start: int, data: Bytes, info: ObjectInfo, ahead: int) -> None:
         """Note what was fetched, ``ahead`` of it as `ahead` said."""
         if len(data) - ahead > self._most_ahead:
             return
@@ -71,6 +92,6 @@ class Streams:
             return  # a straggler; others are further already
         with self._lock:
             self._blocks.pop(key, None)
-            self._blocks[key] = _Block(start, start + len(data), memoryview(data), info, ahead)
+            self._blocks[key] = _Block(start, start + len(data), data, info, ahead)
             if len(self._blocks) > _OBJECTS:
                 del self._blocks[next(iter(self._blocks))]

@@ -52,6 +52,7 @@ __all__ = [
 _INLINE: Final = int(RefKind.INLINE)
 _NATIVE: Final = int(RefKind.NATIVE)
 _VIRTUAL: Final = int(RefKind.VIRTUAL)
+_FEW: Final = 1 << 16
 # 12 id bytes as two big-endian numbers that sort like the bytes.
 _ID_WORDS: Final = np.dtype([("high", ">u8"), ("low", ">u4")])
 
@@ -119,7 +120,7 @@ class ChunkRefs:
                 column.flags.writeable = False
         self._index: CoordIndex | None = None
         # Kind, offset, length and id bytes as memoryviews: single items of numpy arrays are slow to get.
-        self._views: tuple[memoryview, memoryview, memoryview, memoryview] | None = None
+        self._views: tuple[memoryview, memoryview, memoryview, memoryview | bytes] | None = None
 
     def __reduce__(self) -> tuple[type[ChunkRefs], tuple[RefColumns]]:
         return ChunkRefs, (self.columns,)
@@ -281,12 +282,7 @@ class ChunkRefs:
         Corrupt
             Its location or ETag is damaged.
         """
-        views = self._views
-        if views is None:
-            ids = np.ascontiguousarray(self.chunk_ids).reshape(-1)
-            views = memoryview(self.kind), memoryview(self.offset), memoryview(self.length), memoryview(ids)
-            self._views = views
-        kinds, offset, length, id_bytes = views
+        kinds, offset, length, id_bytes = self._views or self._viewed()
         kind = kinds[row]
         if kind == _NATIVE:
             start = 12 * row
@@ -299,10 +295,28 @@ class ChunkRefs:
         location = self.sources[source].location(start, size, compressed)
         return VirtualRef(location, offset[row], length[row], etag, modified or None)
 
+    def _viewed(self) -> tuple[memoryview, memoryview, memoryview, memoryview | bytes]:
+        ids: memoryview | bytes
+        if len(self) <= _FEW:  # a part of bytes is had in half the time
+            ids = self.chunk_ids.tobytes()
+        else:
+            ids = memoryview(np.ascontiguousarray(self.chunk_ids).reshape(-1))
+        views = memoryview(self.kind), memoryview(self.offset), memoryview(self.length), ids
+        self._views = views
+        return views
+
     def get(self, coord: Sequence[int]) -> ChunkRef | None:
         """The ref of a coordinate as a value, None if there is none."""
-        row = self.find(coord)
-        return None if row < 0 else self.ref(row)
+        index = self._index
+        row = self.find(coord) if index is None else index.find(coord)
+        if row < 0:
+            return None
+        kinds, offset, length, ids = self._views or self._viewed()
+        if kinds[row] != _NATIVE:
+            return self.ref(row)
+        # The hot path, as `ref` has it.
+        start = 12 * row
+        return new_native_ref((bytes(ids[start : start + 12]), offset[row], length[row]))
 
     def items(self) -> Iterator[tuple[tuple[int, ...], ChunkRef]]:
         """Coordinates and refs, in order."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from icechunk_core.assets.later import LATER, Later
 from icechunk_core.assets.sink import ChunkSink
+from icechunk_core.assets.streams import Bytes
 from icechunk_core.contract import Buffer, ByteRange, resolve_range
 from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError, SessionStateError
 from icechunk_core.format.chunk_refs import ChunkRef, ChunkRefs, InlineRef, NativeRef, VirtualRef
@@ -96,7 +97,7 @@ class SessionChunks:
                 return data[start:end]
         return await read_ref(ref, byte_range, self.context.assets, self.context.virtual)
 
-    def read_chunk_at_once(self, path: str, coords: tuple[int, ...]) -> Buffer | Later | None:
+    def read_chunk_at_once(self, path: str, coords: tuple[int, ...]) -> Buffer | Bytes | Later | None:
         """What `read_chunk` gives for the whole chunk, if nothing has to be waited for.
 
         No coordinate is negative.
@@ -157,7 +158,7 @@ class SessionChunks:
             ref = await self.sink.put(data)
         self._set_ref(array, path, coords, ref)
 
-    def write_chunk_at_once(self, path: str, coords: tuple[int, ...], data: Buffer) -> bool:
+    def write_chunk_at_once(self, path: str, coords: tuple[int, ...], data: Buffer | Bytes) -> bool:
         """Do what `write_chunk` does, if nothing has to be waited for; whether it was done.
 
         No coordinate is negative.

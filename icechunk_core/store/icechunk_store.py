@@ -15,6 +15,7 @@ from zarr.core.common import BytesLike
 from zarr.core.sync import SyncMixin
 
 from icechunk_core.assets.later import LATER, Later
+from icechunk_core.assets.streams import Bytes
 from icechunk_core.contract import Buffer as BytesBuffer
 from icechunk_core.drive import blocking, gather, run
 from icechunk_core.errors import (
@@ -41,6 +42,9 @@ from icechunk_core.store.virtual_methods import VirtualRefMethods
 __all__ = ["IcechunkStore"]
 
 _BYTE = np.dtype("B")
+_new = object.__new__
+_IS_PLAIN = list(vars(_CpuBuffer(np.zeros(1, _BYTE)))) == ["_data"]
+"""Whether a buffer of zarr's consists of its array, as it does up to now."""
 
 
 class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, SyncMixin):
@@ -199,7 +203,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
         except InvalidInputError:
             return None
         try:
-            data: BytesBuffer | Later | None = LATER
+            data: BytesBuffer | Bytes | Later | None = LATER
             if byte_range is None and coords is not None:
                 data = self._session.read_chunk_at_once(path, coords)
             if data is LATER:
@@ -306,8 +310,9 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
         if coords is None or not self._session.write_chunk_at_once(path, coords, data):
             await self._write(path, coords, data)
 
-    async def _write(self, path: str, coords: Coords | None, data: BytesBuffer) -> None:
+    async def _write(self, path: str, coords: Coords | None, array: Bytes) -> None:
         """All cases but the hot one, which is a small chunk that nobody has to wait for."""
+        data = memoryview(array)
         if coords is None:
             await _refuse_among_chunks(self._session, path)
             await self._session.write_metadata(path, bytes(data))
@@ -412,7 +417,7 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
             return None
         session = self._session
         try:
-            data: BytesBuffer | Later | None = LATER
+            data: BytesBuffer | Bytes | Later | None = LATER
             if byte_range is None and coords is not None:
                 data = session.read_chunk_at_once(path, coords)
             if data is LATER:
@@ -433,15 +438,20 @@ class IcechunkStore(VersionControl, VirtualRefMethods, ChunkIteration, Store, Sy
     delete_sync = blocking(delete)
 
 
-def _buffer(prototype: BufferPrototype, data: BytesBuffer) -> Buffer:
+def _buffer(prototype: BufferPrototype, data: BytesBuffer | Bytes) -> Buffer:
     """zarr's buffer object for bytes, which it looks at."""
     kind = prototype.buffer
-    if kind is _CpuBuffer:  # what `from_bytes` does, without its steps in between
-        return kind(np.frombuffer(data, _BYTE))
-    return kind.from_bytes(data)
+    array = data if type(data) is np.ndarray else np.frombuffer(data, _BYTE)
+    if kind is not _CpuBuffer:
+        return kind.from_array_like(array)
+    if _IS_PLAIN:  # what its constructor does, without looking whether these are bytes
+        made = _new(kind)
+        made._data = array
+        return made
+    return kind(array)
 
 
-def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, BytesBuffer]:
+def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, Bytes]:
     """Where a value goes and its bytes, viewed, not copied."""
     # What encoders make is of this very class; to ask whether it is of any is slower.
     if type(value) is not _CpuBuffer and not isinstance(value, Buffer):
@@ -455,8 +465,10 @@ def _checked_write(key: str, value: Buffer) -> tuple[str, Coords | None, BytesBu
         if key.rpartition("/")[2] in V2_NAMES:
             raise SessionStateError(str(error), kind=ErrorKind.UNIMPLEMENTED) from error
         raise
-    # typed loosely by zarr; always something with the buffer protocol
-    data: Any = value.as_buffer_like()
+    # typed loosely by zarr; as a memoryview it would cost more than its copy
+    data: Any = value.as_array_like()
+    if type(data) is not np.ndarray:
+        data = value.as_numpy_array()
     if coords is not None and not len(data):
         raise InvalidInputError(
             f"zero-length chunk {key!r}: an encoded chunk has at least one byte; to make a chunk read as "

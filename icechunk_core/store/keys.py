@@ -58,8 +58,12 @@ def parse_key(key: str) -> tuple[str, tuple[int, ...] | None]:
     full = key if key[:1] == "/" else "/" + key
     head, found, tail = full.rpartition("/c/")
     if found:
+        texts = tail.split("/")
         try:
-            return head or "/", tuple([_SMALL[text] for text in tail.split("/")])
+            if len(texts) == 2:  # without a list in between
+                first, second = texts
+                return head or "/", (_SMALL[first], _SMALL[second])
+            return head or "/", tuple([_SMALL[text] for text in texts])
         except KeyError:
             pass
     return _parse_rare(key, full)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icechunk_core.assets.later import Later
+from icechunk_core.assets.streams import Bytes
 from icechunk_core.contract import Buffer, ByteRange
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class StoreSession(Protocol):
         """
         ...
 
-    def read_chunk_at_once(self, path: str, coords: Coords) -> Buffer | Later | None:
+    def read_chunk_at_once(self, path: str, coords: Coords) -> Buffer | Bytes | Later | None:
         """What `read_chunk` gives for the whole chunk, or ``LATER`` if something has to be waited for.
 
         A plain call, because a coroutine costs as much as finding a chunk. It may say ``LATER`` always.
@@ -145,7 +146,7 @@ class StoreSession(Protocol):
         """
         ...
 
-    def write_chunk_at_once(self, path: str, coords: Coords, data: Buffer) -> bool:
+    def write_chunk_at_once(self, path: str, coords: Coords, data: Buffer | Bytes) -> bool:
         """Do what `write_chunk` does, if nothing has to be waited for; whether it was done.
 
         It may say no always, and says so where `write_chunk` finds the path or the coordinates wrong.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import icechunk_core as ic
 from icechunk_core.assets.range_readers import CoalescingReader, DirectReader, Request, plan_spans
-from icechunk_core.assets.streams import Streams
+from icechunk_core.assets.streams import Streams, as_array
 from icechunk_core.assets.virtual import VirtualChunks
 from icechunk_core.contract import ObjectInfo, Range
 from icechunk_core.contract.wrappers import Fault, with_faults, with_latency, with_metrics
@@ -226,9 +226,9 @@ def test_streams_are_bounded() -> None:
     streams = Streams(100)
     info = ObjectInfo("x", 1_000, None, None)  # type: ignore[arg-type]
     for n in range(30):
-        streams.keep(str(n), 0, bytes(50), info, 0)
+        streams.keep(str(n), 0, as_array(bytes(50)), info, 0)
     assert sum(streams.held(str(n), 0, 10) is not None for n in range(30)) == 16
-    streams.keep("large", 0, bytes(500), info, 0)
+    streams.keep("large", 0, as_array(bytes(500)), info, 0)
     assert streams.held("large", 0, 10) is None
 
 
