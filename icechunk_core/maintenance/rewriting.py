@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from itertools import islice
 from typing import Any, TypeAlias
 
 from attrs import evolve, frozen
@@ -23,6 +22,12 @@ from icechunk_core.session.commit import CommitKind, PreparedArray, commit, plan
 from icechunk_core.session.context import RepositoryContext
 from icechunk_core.session.state import SessionState
 from icechunk_core.tracing import traced
+from icechunk_core.transaction.manifest_sharing import (
+    MAX_SHARED_REFS,
+    SmallArray,
+    is_small,
+    shared_manifests,
+)
 from icechunk_core.transaction.manifests_plan import ArrayPlan, build_splits
 
 __all__ = ["COMMIT_METHODS", "rewrite_manifests"]
@@ -33,6 +38,8 @@ COMMIT_METHODS = {"new_commit": CommitKind.COMMIT, "amend": CommitKind.AMEND}
 _UNCUT = (1 << 32) - 1
 _REFS_WAITING = 8_000_000
 """To be read by jobs that were sent."""
+_SMALL_ARRAYS = 250
+"""Arrays of one job that may share manifests."""
 
 
 @traced("icechunk.rewrite_manifests")
@@ -90,16 +97,23 @@ def _splitting(config: RepositoryConfig) -> Any:
 
 # --- by workers --------------------------------------------------------------------------
 
-Written: TypeAlias = tuple[ManifestRef, ManifestFileInfo, str]
+Written: TypeAlias = tuple[bytes, ManifestRef, ManifestFileInfo, str]
+"""An array's id, one of its new manifests, and the manifest's file and key."""
 
 
 @frozen
 class _Job:
-    """One manifest to write, from the old ones that it takes its refs from."""
+    """Manifests to write, from the old ones that they take their refs from: one, or those of small arrays.
+
+    Attributes
+    ----------
+    ids
+        Of the new manifests, at least as many as there may be.
+    """
 
     context: RepositoryContext
-    plan: ArrayPlan
-    manifest_id: bytes
+    plans: tuple[ArrayPlan, ...]
+    ids: tuple[bytes, ...]
     sizes: Mapping[bytes, int]
     refs: int
 
@@ -107,11 +121,12 @@ class _Job:
 async def _prepare_elsewhere(state: SessionState, executor: Executor, reporter: Reporter) -> None:
     """Have all new manifests written; the commit finds them prepared."""
     plans = plan_arrays(state)
-    jobs = [_job(state, evolve(plan, kept=(), new=(part,))) for plan in plans for part in plan.new]
-    written: list[Written | None] = []
+    jobs = _jobs(state, plans)
+    written: dict[bytes, list[Written]] = {}
 
-    def take(result: Written | None) -> None:
-        written.append(result)
+    def take(results: list[Written]) -> None:
+        for result in results:
+            written.setdefault(result[0], []).append(result)
         reporter.advance()
 
     reporter.start("write manifests", len(jobs))
@@ -123,42 +138,82 @@ async def _prepare_elsewhere(state: SessionState, executor: Executor, reporter: 
         may_suspend=state.may_suspend,
         weight=lambda job: job.refs / _REFS_WAITING,
     )
-    results = iter(written)
     for plan in plans:
         # Manifests that would be empty are not written.
-        found = [result for result in islice(results, len(plan.new)) if result is not None]
+        found = written.get(plan.node_id, [])
         state.prepared[plan.node_id] = PreparedArray(
             plan,
-            (*plan.kept, *(ref for ref, _, _ in found)),
-            tuple(file for _, file, _ in found),
-            tuple(key for _, _, key in found),
+            (*plan.kept, *(ref for _, ref, _, _ in found)),
+            tuple(file for _, _, file, _ in found),
+            tuple(key for _, _, _, key in found),
         )
 
 
-def _job(state: SessionState, plan: ArrayPlan) -> _Job:
-    entries = {manifest_id: state.base.manifest_file(manifest_id) for manifest_id in plan.fetch}
+def _jobs(state: SessionState, plans: list[ArrayPlan]) -> list[_Job]:
+    """A job for each manifest, and one for many arrays that are small enough to share some."""
+    small = [plan for plan in plans if _looks_small(state, plan)]
+    chosen = {plan.node_id for plan in small}
+    jobs = [
+        _job(state, evolve(plan, kept=(), new=(part,)))
+        for plan in plans
+        if plan.node_id not in chosen
+        for part in plan.new
+    ]
+    small.sort(key=lambda plan: plan.path)
+    return jobs + [
+        _job(state, *small[start : start + _SMALL_ARRAYS]) for start in range(0, len(small), _SMALL_ARRAYS)
+    ]
+
+
+def _looks_small(state: SessionState, plan: ArrayPlan) -> bool:
+    """Whether an array may turn out to be small; how many refs it has is known when they have been read."""
+    if not state.context.splits_automatically or plan.kept or len(plan.new) != 1:
+        return False
+    return _refs_in(state, plan.fetch) <= MAX_SHARED_REFS
+
+
+def _refs_in(state: SessionState, ids: Iterable[bytes]) -> int:
+    entries = [state.base.manifest_file(manifest_id) for manifest_id in ids]
+    return sum(entry.num_chunk_refs for entry in entries if entry)
+
+
+def _job(state: SessionState, *plans: ArrayPlan) -> _Job:
+    fetch = dict.fromkeys(manifest_id for plan in plans for manifest_id in plan.fetch)
+    entries = {manifest_id: state.base.manifest_file(manifest_id) for manifest_id in fetch}
     return _Job(
         state.context,
-        plan,
-        state.context.ids.object_id(),
+        plans,
+        tuple(state.context.ids.object_id() for _ in plans),
         {manifest_id: entry.size_bytes if entry else 0 for manifest_id, entry in entries.items()},
-        sum(entry.num_chunk_refs for entry in entries.values() if entry),
+        _refs_in(state, fetch),
     )
 
 
-def _write_in_worker(job: _Job) -> Written | None:
+def _write_in_worker(job: _Job) -> list[Written]:
     return run(_write(job), may_suspend=job.context.storage.may_suspend)
 
 
-async def _write(job: _Job) -> Written | None:
-    assets, plan = job.context.assets, job.plan
+async def _write(job: _Job) -> list[Written]:
+    built = [SmallArray(plan, refs) for plan in job.plans for refs in await _new_refs(job, plan)]
+    if job.context.splits_automatically:
+        small = [array for array in built if is_small(array.plan, [array.refs])]
+        groups = shared_manifests(small, frozenset())
+        groups += [[array] for array in built if not is_small(array.plan, [array.refs])]
+    else:
+        groups = [[array] for array in built]
+    written: list[Written] = []
+    for manifest_id, group in zip(job.ids, groups, strict=False):
+        manifest = Manifest(manifest_id, {array.plan.node_id: array.refs for array in group})
+        key, file = await job.context.assets.write_manifest(manifest)
+        written += [
+            (array.plan.node_id, ManifestRef(manifest_id, array.refs.extents()), file, key) for array in group
+        ]
+    return written
+
+
+async def _new_refs(job: _Job, plan: ArrayPlan) -> list[ChunkRefs]:
     old: dict[bytes, ChunkRefs] = {}
-    for manifest_id, size in job.sizes.items():
-        manifest = await assets.manifest(manifest_id, size)
+    for manifest_id in plan.fetch:
+        manifest = await job.context.assets.manifest(manifest_id, job.sizes[manifest_id])
         old[manifest_id] = manifest.arrays.get(plan.node_id) or ChunkRefs.empty(plan.ndim)
-    built = build_splits(plan, old).new
-    if not built:
-        return None
-    (refs,) = built
-    key, info = await assets.write_manifest(Manifest(job.manifest_id, {plan.node_id: refs}))
-    return ManifestRef(job.manifest_id, refs.extents()), info, key
+    return build_splits(plan, old).new

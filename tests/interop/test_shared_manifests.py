@@ -17,7 +17,7 @@ FUTURE = datetime.fromtimestamp(4_000_000_000, UTC)
 
 
 def written_by_us(root: Path, spec_version: int, **options: Any) -> Any:
-    """Thirty arrays of three native chunks in two shared manifests: ten are new, twenty were written twice."""
+    """Thirty arrays of three chunks in two shared manifests: ten are new, twenty were written twice."""
     repo = create(OURS, root, spec_version=spec_version, **options)
     session = repo.writable_session("main")
     group = zarr.create_group(session.store)
@@ -49,7 +49,7 @@ def same(root: Path, *implementations: Any) -> dict[str, Any]:
     """What all of them see, the same."""
     first, *others = [everything(open_repo(ic, root)) for ic in implementations]
     assert others == [first] * len(others)
-    return first  # type: ignore[no-any-return]
+    return first
 
 
 def change(ic: Any, root: Path, by: int) -> None:
