@@ -24,6 +24,7 @@ INDEX = Path(__file__).with_name("api.md")
 
 MODULES = (
     "about",
+    "codec_pipeline",
     "config",
     "conflicts",
     "contract",
@@ -136,8 +137,8 @@ GROUPS = (
     Group(
         "writing",
         "Writing with xarray, dask, VirtualiZarr and kerchunk",
-        "Optional parts; they need the packages that they are named after.",
-        modules=("xarray", "virtualizarr", "kerchunk", "dask", "distributed"),
+        "Optional parts; they need the packages that they are named after. And a codec pipeline for zarr.",
+        modules=("xarray", "virtualizarr", "kerchunk", "dask", "distributed", "codec_pipeline"),
     ),
     Group(
         "store-centred",

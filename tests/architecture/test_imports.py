@@ -24,6 +24,7 @@ ENGINE_UNDER_TEST = {
     "icechunk_core.session",
 }
 KNOW_ZARR = {
+    "codec_pipeline",
     "distributed",
     "_kerchunk_arrays",
     "_virtual_arrays",
@@ -40,6 +41,9 @@ KNOW_ZARR = {
     "xarray",
 }
 KNOW_ASYNCIO = {
+    # zarr calls these in its own loop.
+    "icechunk_core.codec_pipeline._reading",
+    "icechunk_core.codec_pipeline._writing",
     "icechunk_core.drive",
     "icechunk_core.contract.wrappers.concurrency",
     "icechunk_core.contract.wrappers.latency",
