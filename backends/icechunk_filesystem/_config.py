@@ -70,3 +70,8 @@ class FilesystemConfig:
     lock_timeout: float = field(default=60.0, validator=_positive)
     threads: int = field(default=16, validator=_positive)
     verbatim: bool = False
+
+    @property
+    def location(self) -> str:
+        """The path."""
+        return self.root

@@ -47,6 +47,11 @@ class MemoryConfig:
     _space: Space | _Elsewhere = field(default=Factory(_space_for, takes_self=True), repr=False)
 
     @property
+    def location(self) -> str:
+        """Its URL."""
+        return f"memory:{self.name or ''}"
+
+    @property
     def space(self) -> Space:
         """Where the objects are; `StorageConfigError` if not in this process."""
         if isinstance(self._space, _Elsewhere):

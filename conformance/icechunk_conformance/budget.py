@@ -24,7 +24,7 @@ class Budget:
     increments
         Counter increments of each contender.
     timeout
-        Seconds after which one check is given up.
+        Seconds after which one check is given up; less once several were (`Patience`).
     patience
         Seconds after which a client gives up a server that says nothing, where it can be told to.
     programs
@@ -46,7 +46,7 @@ class Budget:
     commits: int = 3
 
 
-SMALL = Budget("small", 5 << 20, 1_100, 4, 3, 18, 8, 120.0)
+SMALL = Budget("small", 5 << 20, 1_100, 4, 3, 18, 8, 60.0)
 NORMAL = Budget("normal", 24 << 20, 2_500, 6, 4, 40, 15, 180.0, 2.0, programs=10, commits=6)
 LARGE = Budget("large", 160 << 20, 11_000, 8, 8, 100, 40, 900.0, 2.0, programs=40, commits=10)
 BUDGETS = {budget.name: budget for budget in (SMALL, NORMAL, LARGE)}

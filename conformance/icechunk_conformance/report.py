@@ -97,12 +97,18 @@ class Result:
         Why it failed, or was not called for.
     seconds
         How long it took.
+    hung
+        Whether it failed for want of an answer.
+    cut_short
+        Whether it had less than the full time for that, since checks before it had hung.
     """
 
     check: Check
     status: Status
     message: str = ""
     seconds: float = 0.0
+    hung: bool = False
+    cut_short: bool = False
 
 
 def _results(results: Iterable[Result]) -> tuple[Result, ...]:
@@ -216,7 +222,18 @@ class Report:
             lines.append(
                 f"Failed in {group} ({GROUPS[group]}): {ids}. On such a storage {CONSEQUENCES[group]}."
             )
-        return [line for line in [*lines, self.left] if line]
+        return [line for line in [*lines, self._about_time(), self.left] if line]
+
+    def _about_time(self) -> str:
+        hung = [result for result in self.results if result.hung]
+        cut = [result.check.id for result in hung if result.cut_short]
+        if not cut:
+            return ""
+        return (
+            f"{len(hung)} checks waited for what never came. After the first of them, less and less "
+            f"time was given, and {', '.join(cut)} did not end in it: if the storage was only slow there, "
+            "--only with their ids gives them the full time."
+        )
 
     def _meaning(self, level: Level) -> str:
         if level is Level.NONE and self.passed:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from icechunk_conformance.expect import Failure, NotApplicable
+from icechunk_conformance.patience import Patience
 from icechunk_conformance.registry import BY_CHANCE, Check, all_checks, select
 from icechunk_conformance.report import Report, Result, Status
 from icechunk_conformance.target import Location
@@ -26,6 +27,9 @@ from icechunk_core.errors import (
 __all__ = ["find_out_why_not", "run_check", "run_suite", "search"]
 
 _TRIES, _ENOUGH_S = 5, 1.5
+_CLOSE_S = 2.0
+_HUNG = 0.25
+"""The part of its limit after which a check that failed has waited for something that did not come."""
 
 _OUT_OF_REACH = (NotFound, PermissionDenied, StorageFull, Timeout, Unauthenticated, Unavailable)
 
@@ -46,15 +50,20 @@ async def find_out_why_not(location: Location) -> str | None:
                 location.written.add(key)
                 await client.put(key, b"?")
     except TimeoutError:
-        return f"it did not answer within {location.budget.timeout:.0f} seconds; check address and network"
+        return _silence(location.budget.timeout)
     except _OUT_OF_REACH as error:
         return location.masked(f"nothing can be put there: {error}")
     except Exception:
         return None  # for the checks to judge
     finally:
-        with contextlib.suppress(IcechunkError):
-            await client.close()
+        with contextlib.suppress(IcechunkError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await client.close()
     return None
+
+
+def _silence(seconds: float) -> str:
+    return f"it did not answer within {seconds:.0f} seconds; check address and network"
 
 
 async def run_check(check: Check, location: Location) -> Result:
@@ -107,6 +116,7 @@ def run_suite(
     *,
     only: Sequence[str] | None = None,
     progress: Callable[[Result], None] | None = None,
+    patience: Patience | None = None,
 ) -> Report:
     """Run the checks, or those named by id or group in ``only``, and clean up.
 
@@ -118,18 +128,23 @@ def run_suite(
         Where to work, e.g. ``Location.from_url("memory:")``.
     progress
         Called after each check.
+    patience
+        How long checks may take; by default as long as the budget says, and less once several hung.
     """
     checks = select(list(only) if only else None)
     clock = SystemClock()
     start = clock.monotonic()
 
     left: list[str] = []
+    patience = patience if patience is not None else Patience(location.budget.timeout)
 
     async def run() -> list[Result]:
         results: list[Result] = []
         try:
             for check in checks:
+                location.allow(patience.limit)
                 result = await search(check, location)
+                result = await _noted(result, location, patience)
                 results.append(result)
                 if progress is not None:
                     progress(result)
@@ -148,3 +163,18 @@ def run_suite(
         transport=location.transport,
         left=left[0],
     )
+
+
+async def _noted(result: Result, location: Location, patience: Patience) -> Result:
+    """The result, which says so if the check was cut short of the full time."""
+    hung = result.status is Status.FAILED and result.seconds >= patience.limit * _HUNG
+    short = hung and patience.shortened
+    answers = not hung or (not patience.silent and await _answers(location, patience.shortest))
+    patience.saw(hung=hung, answers=answers)
+    return attrs.evolve(result, hung=hung, cut_short=short)
+
+
+async def _answers(location: Location, seconds: float) -> bool:
+    """Whether a new client can put a small object, or say why not, within some seconds."""
+    location.allow(seconds)
+    return await find_out_why_not(location) != _silence(seconds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -23,6 +25,9 @@ from icechunk_core.errors import IcechunkError, InvalidKey
 from icechunk_core.ids import SystemIds
 
 __all__ = ["Location", "Opener", "Target", "UrlOpener"]
+
+_CLEANUP_S, _CLOSE_S = 10.0, 2.0
+"""Seconds for removing what a run wrote where checks have less, and for closing a client."""
 
 
 class Opener(Protocol):
@@ -163,7 +168,12 @@ class Location:
             return self._workers
         if self._own_workers is None or self._own_workers.broken:
             self._own_workers = WorkerPool(self.budget.processes, timeout=self.budget.timeout)
+        self._own_workers.timeout = self.budget.timeout
         return self._own_workers
+
+    def allow(self, seconds: float) -> None:
+        """Let the checks that follow take so long."""
+        self.budget = attrs.evolve(self.budget, timeout=seconds)
 
     def masked(self, text: str) -> str:
         """The text without secrets, for reports."""
@@ -180,14 +190,15 @@ class Location:
         if not self.capabilities.read_only or self.twin is not None:
             client = self.usable()
             try:
-                await self._remove(client)
+                async with asyncio.timeout(max(self.budget.timeout, _CLEANUP_S)):
+                    await self._remove(client)
             except Exception as error:
                 # A storage that cannot even delete still gets its report.
                 problem = self.masked(
                     f"objects under {self.prefix} may be left: {type(error).__name__}: {error}"
                 )
-            await client.close()
-        await self.origin.close()
+            await _closed(client)
+        await _closed(self.origin)
         return problem
 
     async def _remove(self, client: Storage) -> None:
@@ -278,14 +289,18 @@ class Target:
     async def close(self) -> None:
         """Close the clients that the check opened."""
         for client in self._clients:
-            try:
-                await client.close()
-            except IcechunkError:
-                continue
+            await _closed(client)
         self._clients.clear()
         for proxy in self._proxies:
             proxy.stop()
         self._proxies.clear()
+
+
+async def _closed(client: Storage) -> None:
+    """Close a client, unless that fails or hangs."""
+    with contextlib.suppress(IcechunkError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close()
 
 
 @frozen

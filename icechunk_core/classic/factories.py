@@ -61,7 +61,7 @@ class ClassicFactories:
             context = await open_context(storage, given.repository_config(), None)
         except RepositoryNotFoundError as error:
             raise InvalidInputError(
-                f"no repository exists at the given location ({storage!r}); create one there "
+                f"no repository exists at the given location ({storage.location}); create one there "
                 "with IcechunkStore.create, or change the location",
                 kind=ErrorKind.REPOSITORY_NOT_FOUND,
             ) from error

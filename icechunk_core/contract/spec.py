@@ -34,7 +34,9 @@ class BackendSpec:
     config
         attrs class of its configuration. Fields that hold secrets are declared with
         ``repr=False``; fields whose name starts with an underscore are not options that a
-        user can set. Instances compare by value and must pickle.
+        user can set. Instances compare by value and must pickle. A property ``location``, if there is one,
+        is the URL or path for messages, without secrets. A field with ``metadata={"tuned_by": name}`` takes
+        what a repository asks of its storage's client (`icechunk_core.contract.Tuning`).
     capabilities
         What every storage of this kind can do; the backend object's ``capabilities``
         hook may narrow or widen it for one that was opened.

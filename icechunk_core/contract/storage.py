@@ -276,6 +276,21 @@ class Storage:
         return seen
 
     @property
+    def location(self) -> str:
+        """Where it is, for messages: the URL or path that its backend's configuration tells, without secrets.
+
+        >>> from icechunk_core.plugins import open_storage
+        >>> open_storage("memory:scratch").location
+        'memory:scratch'
+        """
+        told = getattr(self.config, "location", None)
+        if not isinstance(told, str):
+            told = f"{self.plugin} storage" if self.config is None else repr(self.config)
+        for name, _ in self.layers:
+            told = f"{name}+{told}"
+        return told
+
+    @property
     def unobserved(self) -> Storage:
         """The storage itself, where this is one that is observed."""
         return self if self._origin is None else self._origin

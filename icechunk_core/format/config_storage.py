@@ -42,8 +42,8 @@ class StorageRetriesSettings(ConfigNode):
     """How failed requests are repeated, with exponential backoff.
 
     Whether an attempt may be repeated at all, the failure decides: a host that cannot be reached is
-    tried three times at most, and no attempt begins after the storage's ``deadline``. What is not set here, the
-    storage's own options decide.
+    tried three times at most, and no attempt begins after the storage's ``deadline``. What is not set
+    here, the storage's own options decide.
 
     Parameters
     ----------

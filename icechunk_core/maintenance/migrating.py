@@ -59,7 +59,7 @@ async def migrate(
     storage = context.storage
     if storage.capabilities.read_only:
         raise ReadOnlyError(
-            f"storage {storage!r} is read-only, so the repository cannot be migrated",
+            f"the storage {storage.location} is read-only, so the repository cannot be migrated",
             kind=ErrorKind.READ_ONLY_STORAGE,
         )
     info = await _new_root(context, prefetch_concurrency, Reporter(progress))

@@ -91,8 +91,8 @@ def check_commit_safety(storage: Storage) -> None:
     if able.read_only or able.commit_safe:
         return
     raise InvalidInputError(
-        f"storage {storage!r} does not declare conditional create and update, so two writers could "
-        "lose each other's commits. Use a storage that has them, or open with "
+        f"the storage {storage.location} does not declare conditional create and update, so two writers "
+        "could lose each other's commits. Use a storage that has them, or open with "
         "require_commit_safety=False if you are sure that there is only one writer",
         kind=ErrorKind.STORAGE_CONFIG,
     )
@@ -123,7 +123,7 @@ async def create_context(
     await create_repository_files(
         assets, ids, clock, config_document=document, check_clean_root=check_clean_root
     )
-    _log.info("created a repository of spec %d at %r", spec_version, storage)
+    _log.info("created a repository of spec %d at %s", spec_version, storage.location)
     return RepositoryContext(
         storage,
         effective,
@@ -157,9 +157,10 @@ async def open_context(
     found = await find_repository(observed(storage, io_stats))
     if found is None:
         raise RepositoryNotFoundError(
-            f"there is no repository at {storage!r}; create one with Repository.create, or check the location"
+            f"there is no repository at {storage.location}; create one with Repository.create, "
+            "or check the location"
         )
-    _log.debug("opening a repository of spec %d at %r", found.spec_version, storage)
+    _log.debug("opening a repository of spec %d at %s", found.spec_version, storage.location)
     clock, ids = clock or SystemClock(), ids or SystemIds()
 
     def context_with(merged: RepositoryConfig) -> RepositoryContext:

@@ -28,7 +28,8 @@ def check_storage_writable(storage: Storage) -> None:
     """Raise if nothing can be written there."""
     if storage.capabilities.read_only:
         raise ReadOnlyError(
-            f"storage {storage!r} is read-only; open a read-only session", kind=ErrorKind.READ_ONLY_STORAGE
+            f"the storage {storage.location} is read-only; open a read-only session",
+            kind=ErrorKind.READ_ONLY_STORAGE,
         )
 
 

@@ -291,7 +291,7 @@ class SessionState(SessionChunks):
 
     def __repr__(self) -> str:
         where = f"branch {self.branch!r}" if self.branch is not None else self.mode.value
-        return f"session on {base32.encode(self.base.id)}, {where}, {self.context.storage!r}"
+        return f"session on {base32.encode(self.base.id)}, {where}, {self.context.storage.location}"
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], SessionState], tuple[dict[str, Any]]]:
         from icechunk_core.session.pickling import restore_state, save_state

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from icechunk_conformance import BUDGETS, Budget, Location, Report, run_suite
 from icechunk_conformance.backends_page import backends_page
+from icechunk_conformance.patience import Patience
 from icechunk_core.contract import Storage
 from icechunk_core.storage import storage_from_url
 from tests.conformance.static_server import StaticServer
@@ -70,7 +71,9 @@ def location_on(name: str, budget: Budget) -> Iterator[Location]:
 def run_on(name: str, budget: Budget) -> Report:
     """The suite's report on a server."""
     with location_on(name, budget) as location:
-        return run_suite(location)
+        # The same limit for each check, whatever came before: reports are compared.
+        same = Patience(budget.timeout, shortest=budget.timeout, shortest_if_silent=budget.timeout)
+        return run_suite(location, patience=same)
 
 
 def _committed(name: str, report: Report) -> str:
