@@ -71,8 +71,9 @@ class DirectReader:
             return held
         ahead = streams.ahead(key, start, end)
         data, info = await self._get_range(key, Range(start, end + ahead), None)
-        streams.keep(key, start, as_array(data), info, ahead)
-        return (memoryview(data)[: end - start] if ahead else data), info
+        array = as_array(data)
+        streams.keep(key, start, array, info, ahead)
+        return (data if type(data) is bytes and not ahead else array[: end - start].data), info
 
     def at_once(self, key: str, start: int, end: int) -> Bytes:
         """See `RangeReader`; here nothing is ever waited for, and no coroutine stands between."""
@@ -246,7 +247,7 @@ class CoalescingReader:
             return
         collection.ended(span)
         self._streams.keep(span.key, start, as_array(data), info, ahead)
-        view = memoryview(data)
+        view = memoryview(data).toreadonly()  # several readers may get the same part
         for request in span.requests:
             if not request.answer.done():  # it may have been cancelled
                 request.answer.set_result((view[request.start - start : request.end - start], info))

@@ -27,8 +27,11 @@ _STRIDE: Final = 4
 
 
 def as_array(data: Buffer) -> Bytes:
-    """Bytes as an array; nothing is copied."""
-    return np.frombuffer(data, _BYTE)
+    """Bytes as an array that nobody can write to, since several readers may see it; nothing is copied."""
+    array = np.frombuffer(data, _BYTE)
+    if type(data) is not bytes:
+        array.flags.writeable = False
+    return array
 
 
 class _Block(NamedTuple):

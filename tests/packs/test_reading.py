@@ -178,6 +178,35 @@ async def test_a_cancelled_read_cancels_no_other(cancelled: int) -> None:
             assert result[0] == DATA[10 * at : 10 * at + 10]
 
 
+@pytest.mark.parametrize("suspending", [False, True])
+def test_readers_cannot_change_what_others_read(suspending: bool) -> None:
+    """Where a storage gives memory that can be written to, what is kept of it cannot."""
+    storage = storage_with_data()
+    get_range = storage.hook("get_range")
+
+    async def writable(*arguments: Any) -> Any:
+        data, info = await get_range(*arguments)
+        return bytearray(data), info
+
+    capabilities = evolve(storage.capabilities, may_suspend=suspending)
+    storage = storage.with_hooks(capabilities, get_range=writable)
+    streams = Streams(8_000)
+    reader: Any = CoalescingReader(storage, streams, 100) if suspending else DirectReader(storage, streams)
+
+    async def read() -> None:
+        for at in (0, 100, 200, 300, 250, 100):
+            ranges = [(at, at + 100), (at, at + 50)]
+            found = await asyncio.gather(*[reader.read("a", *part) for part in ranges])
+            values = [data for data, _ in found]
+            if not suspending:
+                values += [reader.at_once("a", *part) for part in ranges]
+            for (start, end), data in zip([*ranges, *ranges], values, strict=False):
+                assert bytes(data) == DATA[start:end]
+                assert memoryview(data).readonly
+
+    asyncio.run(read())
+
+
 def test_loops_do_not_share_requests() -> None:
     """One reader serves several event loops, one after the other."""
     reader, metrics, _ = coalescing()
