@@ -91,7 +91,7 @@ def compare(program: Program, make_storage: Callable[[], Any]) -> None:
     assert crossed == [expected[-1], expected[-1]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(programs())
 @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
 def test_in_memory(program: Program) -> None:
@@ -99,7 +99,7 @@ def test_in_memory(program: Program) -> None:
     compare(program, icechunk_core.in_memory_storage)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(programs())
 @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
 def test_in_a_directory(program: Program) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,38 @@ def test_read_only_sessions_refuse() -> None:
     session.commit("written")
     with pytest.raises((ic.IcechunkError, ValueError), match="read-only"):
         array[:] = 1.0
+
+
+@pytest.mark.usefixtures("only_bulk")
+@pytest.mark.parametrize("compressors", [None, "auto"])
+def test_threads(storage: ic.Storage, compressors: Any) -> None:
+    """Threads that write and read parts of one array at the same time do not disturb one another."""
+    repo = repository(storage)
+    session = repo.writable_session("main")
+    array = new_array(session.store, compressors=compressors)
+
+    def work(band: int) -> None:
+        rows = slice(40 * band, 40 * band + 40)
+        for turn in range(3):
+            array[rows] = VALUES[rows] + turn
+            np.testing.assert_array_equal(array[rows], VALUES[rows] + turn)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    np.testing.assert_array_equal(array[:], VALUES + 2)
+    session.commit("written")
+    np.testing.assert_array_equal(opened(repo)[:], VALUES + 2)
+
+
+@pytest.mark.usefixtures("only_bulk")
+def test_missing_chunks_are_told() -> None:
+    """Where missing chunks are to be an error, zarr gets to know which are missing."""
+    store = repository(ic.in_memory_storage()).writable_session("main").store
+    new_array(store)[:80] = VALUES[:80]
+    array = zarr.open_array(store, path="a", mode="r", config={"read_missing_chunks": False})
+    np.testing.assert_array_equal(array[:80], VALUES[:80])
+    with pytest.raises(zarr.errors.ChunkNotFoundError, match=r"^20 chunk\(s\) not found"):
+        array[72:88]
 
 
 @pytest.mark.usefixtures("bulk")
