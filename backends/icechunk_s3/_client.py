@@ -96,8 +96,8 @@ class ObjectClient(Protocol):
         """What is known about an object."""
         ...
 
-    async def put(self, name: str, body: Buffer, options: WriteOptions) -> str:
-        """Write an object in one request; its ETag."""
+    async def put(self, name: str, body: Sequence[Buffer], options: WriteOptions) -> str:
+        """Write an object, of several buffers, in one request; its ETag."""
         ...
 
     async def upload_part(self, name: str, upload: str, number: int, body: memoryview) -> Mapping[str, str]:
@@ -176,13 +176,17 @@ def combined_etag(parts: Sequence[Mapping[str, str]]) -> str | None:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
-def content_md5(body: Buffer) -> str:
-    """The value of ``Content-MD5``: servers that get it refuse a body that was cut or damaged.
+def content_md5(*body: Buffer) -> str:
+    """The value of ``Content-MD5`` for a body of several buffers.
 
+    Servers that get it refuse a body that was cut or damaged.
     SeaweedFS 4.48 stores an empty object when a connection ends between headers and body,
     unless it was told what to expect.
     """
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    digest = hashlib.md5(usedforsecurity=False)
+    for each in body:
+        digest.update(each)
+    return base64.b64encode(digest.digest()).decode()
 
 
 def info_from(headers: Mapping[str, str], key: str) -> ObjectInfo:

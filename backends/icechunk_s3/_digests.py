@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field
 
@@ -49,7 +49,7 @@ class BodyDigests:
         known = self._quirks.default_checksums or not self._quirks.checksum_headers
         self._crc32_understood = self._quirks.default_checksums if known else None
 
-    def of(self, body: Buffer, *, part: bool = False) -> tuple[str, dict[str, str]]:
+    def of(self, body: Sequence[Buffer], *, part: bool = False) -> tuple[str, dict[str, str]]:
         """What the signature covers, and headers.
 
         Parameters
@@ -58,7 +58,7 @@ class BodyDigests:
             It is one of an upload in parts. All of them have the same kind of checksum.
         """
         headers: dict[str, str] = {}
-        large = part or len(body) >= LARGE
+        large = part or sum([memoryview(each).nbytes for each in body]) >= LARGE
         understood = self._crc32_understood
         with_crc32 = understood is None or (understood and large)
         with_md5 = not (understood and (large or self._quirks.default_checksums))
@@ -67,7 +67,7 @@ class BodyDigests:
         if with_crc32:
             headers[CRC32] = base64.b64encode(crc32.to_bytes(4, "big")).decode()
         if with_md5:
-            headers["content-md5"] = content_md5(body)
+            headers["content-md5"] = content_md5(*body)
         return sha256 or UNSIGNED, headers
 
     def learn(self, sent: Mapping[str, str], answered: Mapping[str, str]) -> None:
@@ -76,15 +76,15 @@ class BodyDigests:
             self._crc32_understood = answered.get(CRC32) == sent[CRC32]
 
 
-def _sums(body: Buffer, *, crc32: bool, sha256: bool) -> tuple[int, str]:
-    """CRC32 and SHA-256, or 0 and nothing. Of a large body block by block: memory is slower than they are.
+def _sums(body: Sequence[Buffer], *, crc32: bool, sha256: bool) -> tuple[int, str]:
+    """CRC32 and SHA-256, or 0 and nothing, block by block: memory is slower than they are.
 
     For 4 MiB that are in no cache, both one after the other take 4.3 ms, like this 3.6 ms.
     """
-    if not (crc32 and sha256) or len(body) <= _BLOCK:
-        return zlib.crc32(body) if crc32 else 0, hashlib.sha256(body).hexdigest() if sha256 else ""
     checksum, digest = 0, hashlib.sha256()
-    for block in pieces([body], _BLOCK):
-        checksum = zlib.crc32(block, checksum)
-        digest.update(block)
-    return checksum, digest.hexdigest()
+    for block in pieces(body, _BLOCK):
+        if crc32:
+            checksum = zlib.crc32(block, checksum)
+        if sha256:
+            digest.update(block)
+    return checksum, digest.hexdigest() if sha256 else ""

@@ -12,7 +12,7 @@ import functools
 import html
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,7 +23,7 @@ from botocore.httpsession import get_cert_path
 from yarl import URL
 
 from icechunk_core.clock import Clock
-from icechunk_core.contract import Buffer
+from icechunk_core.contract import Buffer, as_one
 from icechunk_core.contract.credentials import S3StaticCredentials
 from icechunk_core.contract.http_bodies import receive_body, send_in_pieces
 from icechunk_s3._client import (
@@ -185,7 +185,7 @@ class LeanClient:
                 self._lean = False
         return await (await self.full()).head(name)
 
-    async def put(self, name: str, body: Buffer, options: WriteOptions) -> str:
+    async def put(self, name: str, body: Sequence[Buffer], options: WriteOptions) -> str:
         if self._lean and self._config.checksum is None:
             try:
                 reply = await self._send("PUT", name, self._about(options), body)
@@ -198,7 +198,7 @@ class LeanClient:
         if self._lean and self._config.checksum is None:
             query = f"partNumber={number}&uploadId={quote(upload, safe='-_.~')}"
             try:
-                reply = await self._send("PUT", name, dict(self._write_headers), body, query)
+                reply = await self._send("PUT", name, dict(self._write_headers), [body], query)
             except _ElsewhereError:
                 self._lean = False
             else:
@@ -229,14 +229,17 @@ class LeanClient:
         method: str,
         name: str,
         headers: dict[str, str],
-        body: Buffer | None = None,
+        body: Sequence[Buffer] | None = None,
         query: str = "",
     ) -> Reply:
         path = self._path + quoted_name(name)
         digest = EMPTY_SHA256
+        data: Any = None
         if body is not None:
+            size = sum([memoryview(each).nbytes for each in body])
+            data = as_one(body) if size < LARGE else send_in_pieces(body)
             digests = functools.partial(self._digests.of, body, part=bool(query))
-            digest, told = digests() if len(body) < LARGE else await asyncio.to_thread(digests)
+            digest, told = digests() if size < LARGE else await asyncio.to_thread(digests)
             headers |= told
         headers["host"] = self._host
         if not self._keys.anonymous:
@@ -244,10 +247,8 @@ class LeanClient:
             if key is None:
                 raise NoCredentialsError
             headers |= self._signer.sign(key, method, path, headers, digest, query)
-        data: Any = body
-        if body is not None and len(body) >= LARGE:
-            headers["content-length"] = str(len(body))
-            data = send_in_pieces([body])
+        if body is not None and size >= LARGE:
+            headers["content-length"] = str(size)
         url = self._base + path + ("?" + query if query else "")
         async with self._session.request(
             method, URL(url, encoded=True), headers=headers, data=data, allow_redirects=False

@@ -15,7 +15,7 @@ from aiobotocore.session import AioSession
 from botocore import UNSIGNED
 from botocore.credentials import ReadOnlyCredentials
 
-from icechunk_core.contract import Buffer
+from icechunk_core.contract import Buffer, as_one
 from icechunk_s3._client import (
     Listed,
     Page,
@@ -174,14 +174,15 @@ class SdkClient:
 
     # --- writing
 
-    async def put(self, name: str, body: Buffer, options: WriteOptions) -> str:
+    async def put(self, name: str, body: Sequence[Buffer], options: WriteOptions) -> str:
+        whole = as_one(body)
         answer = await self._client.put_object(
             Bucket=self._bucket,
             Key=name,
-            Body=_stream(body),
+            Body=_stream(whole),
             **self._about(options),
             **_condition(options),
-            **self._checksum(body),
+            **self._checksum(whole),
         )
         return etag_of(answer.get("ETag"))
 

@@ -28,18 +28,18 @@ async def write(
     options = WriteOptions(metadata=metadata or {}, content_type=content_type, storage_class=storage_class)
     options = with_condition(options, condition, requests.quirks, key)
     conditional = options.if_absent or options.if_match is not None
-    body = as_one(data)
-    in_parts = len(body) > requests.config.multipart_threshold
+    size = sum([memoryview(each).nbytes for each in data])
+    in_parts = size > requests.config.multipart_threshold
     if conditional and not requests.quirks.conditional_multipart:
         in_parts = False
     try:
         if in_parts:
-            return Version(await upload(requests, name, key, body, options))
+            return Version(await upload(requests, name, key, as_one(data), options))
 
         async def put(client: ObjectClient) -> str:
-            return await client.put(name, body, options)
+            return await client.put(name, data, options)
 
-        return Version(await requests.run(put, key, size=len(body), conditional=conditional))
+        return Version(await requests.run(put, key, size=size, conditional=conditional))
     except VersionMismatch as error:
         if isinstance(condition, IfAbsent):
             raise AlreadyExists(

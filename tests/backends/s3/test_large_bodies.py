@@ -44,6 +44,16 @@ async def test_a_view_arrives_whole() -> None:
     assert wide.headers["x-amz-content-sha256"] == hashlib.sha256(BODY[:LARGE]).hexdigest()
 
 
+async def test_several_buffers_are_one_body() -> None:
+    """A pack's segments are sent as they are, one after the other, with the checksums of the whole."""
+    view = memoryview(BODY)
+    (asked,) = await _asked(KNOWING, body=[view[:7], view[7:700_000], view[700_000:]])
+    assert asked.body == BODY
+    assert (asked.headers[CRC32], asked.headers["content-md5"]) == (SUM, MD5)
+    assert asked.headers["x-amz-content-sha256"] == hashlib.sha256(BODY).hexdigest()
+    assert asked.headers["content-length"] == str(len(BODY))
+
+
 async def test_md5_until_the_server_knows_crc32() -> None:
     """The first large body has both checksums; once the answer named CRC32, that alone is sent."""
     first, second = await _asked(KNOWING, count=2)
@@ -106,12 +116,12 @@ async def test_servers_that_may_refuse_the_header(profile: str) -> None:
 def test_over_tls_the_connection_protects_a_large_body() -> None:
     """As with the SDK, the signature covers the checksum instead of the body, if there is one."""
     encrypted = BodyDigests(PROFILES["aws"], encrypted=True)
-    assert encrypted.of(BODY) == ("UNSIGNED-PAYLOAD", {CRC32: SUM})
-    assert encrypted.of(b"small") == (hashlib.sha256(b"small").hexdigest(), {})
-    assert BodyDigests(PROFILES["aws"], encrypted=False).of(BODY)[0] == hashlib.sha256(BODY).hexdigest()
+    assert encrypted.of([BODY]) == ("UNSIGNED-PAYLOAD", {CRC32: SUM})
+    assert encrypted.of([b"small"]) == (hashlib.sha256(b"small").hexdigest(), {})
+    assert BodyDigests(PROFILES["aws"], encrypted=False).of([BODY])[0] == hashlib.sha256(BODY).hexdigest()
 
 
 def test_all_parts_have_one_kind_of_checksum() -> None:
     """A small last part has CRC32 as the others have."""
     digests = BodyDigests(PROFILES["aws"], encrypted=True)
-    assert list(digests.of(b"end", part=True)[1]) == [CRC32]
+    assert list(digests.of([b"end"], part=True)[1]) == [CRC32]
