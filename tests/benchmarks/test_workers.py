@@ -45,9 +45,11 @@ def test_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(figure > 0 for figure in found.values())
 
 
-def test_a_race_loses_nothing() -> None:
+@pytest.mark.parametrize("name", ["ours", "unsynced"])
+@pytest.mark.parametrize("run", [race.race, race.race_of_new_processes])
+def test_a_race_loses_nothing(run: Callable[[str, int, int], race.Outcome], name: str) -> None:
     """Two processes with two commits each: four are acknowledged, and four are there."""
-    outcome = race.race("ours", 2, 2)
+    outcome = run(name, 2, 2)
     assert (outcome.acknowledged, outcome.present) == (4, 4)
 
 
