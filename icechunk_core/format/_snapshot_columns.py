@@ -110,6 +110,12 @@ class SnapshotOutlines(Sequence[SnapshotOutline]):
             [info.message for info in kept],
         )
 
+    def chosen(self, places: Iterable[int]) -> SnapshotOutlines:
+        """Those in some places, in the order of the places."""
+        rows = list(places)
+        columns = (self.ids, self.parent_ids, self.times, self.messages)
+        return SnapshotOutlines(*([column[row] for row in rows] for column in columns))  # type: ignore[arg-type]
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -317,10 +323,9 @@ def _pruned_logs_of(tables: TableVector) -> list[tuple[bytes, ...]]:
 
 def _refuse_cycles(parents: npt.NDArray[np.int64], tables: TableVector) -> None:
     """Follow all parents at once, doubling the distance each time."""
-    ahead = parents
-    for _ in range(len(parents).bit_length() + 1):
-        alive = ahead >= 0
-        if not alive.any():
-            return
-        ahead = np.where(alive, ahead[ahead], NO_PARENT)
-    tables.fail("a snapshot is its own ancestor")
+    end = len(parents)  # a row more, after the roots, which leads to itself
+    ahead = np.append(np.where(parents < 0, end, parents), end)
+    for _ in range(end.bit_length()):
+        ahead = ahead.take(ahead)
+    if np.any(ahead != end):
+        tables.fail("a snapshot is its own ancestor")

@@ -228,8 +228,8 @@ def _time(value_us: int) -> str:
 
 def _times(values_us: list[int]) -> list[str]:
     """As `_time`, for many."""
-    texts = np.datetime_as_string(np.array(values_us, "M8[us]")).tolist()
-    return [
-        f"{text}Z" if value % 1_000 else f"{text[: -3 if value % 1_000_000 else -7]}Z"
-        for text, value in zip(texts, values_us, strict=True)
-    ]
+    values = np.array(values_us, np.int64)
+    texts: list[str] = np.datetime_as_string(values.view("M8[us]"), timezone="UTC").tolist()
+    for row in np.flatnonzero(values % 1_000 == 0).tolist():
+        texts[row] = _time(values_us[row])
+    return texts

@@ -91,17 +91,15 @@ async def _labels(history: History) -> dict[bytes, list[str]]:
 async def history_graph(history: History, *, plain: bool) -> AncestryGraph:
     """Everything that branches reach, and tags too."""
     labels = await _labels(history)
-    known = {info.id: info for info in await history.all_outlines()}
-    reached: dict[bytes, repo_info.SnapshotOutline] = {}
-    pending = list(labels)
-    while pending:
-        info = known.get(pending.pop())
-        if info is None or info.id in reached:
-            continue
-        reached[info.id] = info
-        if info.parent_id is not None:
-            pending.append(info.parent_id)
-    return AncestryGraph(repo_info.SnapshotOutlines.of(reached.values()), labels, plain)
+    known = await history.all_outlines()
+    row_of: dict[bytes | None, int] = dict(zip(known.ids, range(len(known)), strict=True))
+    reached: dict[int, None] = {}
+    for tip in reversed(labels):
+        row = row_of.get(tip)
+        while row is not None and row not in reached:
+            reached[row] = None
+            row = row_of.get(known.parent_ids[row])
+    return AncestryGraph(known.chosen(reached), labels, plain)
 
 
 async def line_graph(history: History, start: bytes, *, plain: bool) -> AncestryGraph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from icechunk_core.clock import us_from_datetime
 from icechunk_core.contract import Storage
@@ -19,7 +20,9 @@ from icechunk_core.format.transaction_log import TransactionLog
 from icechunk_core.history import History
 from icechunk_core.repository.arguments import ref_name, snapshot_id_bytes
 from icechunk_core.session import RepositoryContext
-from icechunk_core.transaction.diff import Diff, build_diff
+
+if TYPE_CHECKING:
+    from icechunk_core.transaction.diff import Diff
 
 __all__ = ["check_one_version", "check_storage_writable", "diff", "resolve"]
 
@@ -89,6 +92,8 @@ async def _tip_in_the_past(history: History, branch: str) -> bytes:
 
 async def diff(context: RepositoryContext, start: bytes, end: bytes) -> Diff:
     """What the commits after ``start`` up to ``end`` did (FORMAT.md, section 17.3)."""
+    from icechunk_core.transaction.diff import build_diff
+
     logs: list[TransactionLog] = []
     async for info in context.history.ancestry(end):
         if info.id == start and info.id != end:

@@ -12,15 +12,10 @@ from icechunk_core.errors import ErrorKind, InvalidInputError, NodeNotFoundError
 from icechunk_core.format.refs import ChunkRef, InlineRef, NativeRef
 from icechunk_core.session.chunk_reader import ArrayRefs, valid_coords
 from icechunk_core.session.paths import absolute_path
-from icechunk_core.transaction.reindex import (
-    Transform,
-    plan_reindex,
-    plan_shift,
-    require_regular_grid,
-)
 
 if TYPE_CHECKING:
     from icechunk_core.session.state import SessionState
+    from icechunk_core.transaction.reindex import Transform
 
 __all__ = ["ChunkMethods", "ChunkType"]
 
@@ -145,6 +140,8 @@ class ChunkMethods:
         IcechunkError
             If a function fails; its error is the cause.
         """
+        from icechunk_core.transaction.reindex import plan_reindex
+
         path, array = _array_to_change(self._state, array_path)
         chunks = await _chunks(self._state, path, array)
         changes = plan_reindex(path, array.num_chunks, chunks, forward, backward)
@@ -169,6 +166,8 @@ class ChunkMethods:
             If there is no array at the path, its grid is not regular, or the offset has another
             number of dimensions.
         """
+        from icechunk_core.transaction.reindex import plan_shift
+
         offset = [index(by) for by in chunk_offset]
         path, array = _array_to_change(self._state, array_path)
         if len(offset) != len(array.num_chunks):
@@ -192,6 +191,8 @@ def _array(state: SessionState, path: str) -> ArrayRefs:
 
 
 def _array_to_change(state: SessionState, array_path: str) -> tuple[str, ArrayRefs]:
+    from icechunk_core.transaction.reindex import require_regular_grid
+
     path = absolute_path(array_path)
     array = _array(state, path)
     require_regular_grid(path, array.node.user_data)

@@ -11,20 +11,18 @@ from icechunk_core.format import base32
 from icechunk_core.format.json_values import json_object
 from icechunk_core.html import facts, fold, page
 from icechunk_core.session.chunk_methods import ChunkMethods
-from icechunk_core.session.commit import CommitKind, commit
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.moves import move
 from icechunk_core.session.paths import absolute_path
 from icechunk_core.session.pickling import restore_state, save_state
-from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
 from icechunk_core.session.view_methods import ViewMethods
 from icechunk_core.store import IcechunkStore
-from icechunk_core.transaction.diff import Diff, status_diff
 
 if TYPE_CHECKING:
     from icechunk_core.format.configuration import RepositoryConfig
     from icechunk_core.session.forks import ForkSession
+    from icechunk_core.transaction.diff import Diff
     from icechunk_core.transaction.solvers import ConflictSolver
 
 __all__ = ["Session"]
@@ -90,6 +88,8 @@ class Session(ChunkMethods, ViewMethods):
 
     def status(self) -> Diff:
         """What has changed since the session's snapshot and is not committed."""
+        from icechunk_core.transaction.diff import status_diff
+
         state = self._state
         with state.lock:
             return status_diff(state.changes, state.base.nodes)
@@ -149,6 +149,8 @@ class Session(ChunkMethods, ViewMethods):
             If the storage did not say whether the commit was published. Its
             ``snapshot_id`` tells what to look for in the history.
         """
+        from icechunk_core.session.commit import commit  # which only those who write need
+
         return base32.encode(
             await commit(
                 self._state,
@@ -184,6 +186,8 @@ class Session(ChunkMethods, ViewMethods):
         ConflictError
             If the branch has moved since the session began.
         """
+        from icechunk_core.session.commit import CommitKind, commit
+
         return base32.encode(
             await commit(
                 self._state,
@@ -201,6 +205,8 @@ class Session(ChunkMethods, ViewMethods):
 
         Afterwards the session is read-only, at the new snapshot.
         """
+        from icechunk_core.session.commit import CommitKind, commit
+
         return base32.encode(
             await commit(self._state, message, self._metadata(metadata), kind=CommitKind.FLUSH)
         )
@@ -215,6 +221,8 @@ class Session(ChunkMethods, ViewMethods):
         RebaseFailedError
             If the changes clash, naming the commit and the conflicts. The session keeps its changes.
         """
+        from icechunk_core.session.rebase import rebase
+
         await rebase(self._state, solver)
 
     rebase = blocking(rebase_async)

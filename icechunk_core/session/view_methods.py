@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from icechunk_core.drive import blocking
 from icechunk_core.errors import ErrorKind, NodeNotFoundError
 from icechunk_core.session.paths import absolute_path
-from icechunk_core.session.views import ChunkMap, NodeTree, map_chunks
 
 if TYPE_CHECKING:
     from icechunk_core.contract.io_stats import IoStats
     from icechunk_core.session.state import SessionState
+    from icechunk_core.session.views import ChunkMap, NodeTree
 
 __all__ = ["ViewMethods"]
 
@@ -49,6 +49,8 @@ class ViewMethods:
         /
         └── temperature (8, 4) float32
         """
+        from icechunk_core.session.views import NodeTree
+
         path = absolute_path(path)
         nodes = [node async for node in self._state.nodes(path)]
         if not nodes and path != "/":
@@ -65,6 +67,8 @@ class ViewMethods:
         NodeNotFoundError
             If there is no array at the path.
         """
+        from icechunk_core.session.views import map_chunks
+
         path = absolute_path(path)
         state = self._state
         array = state.array(path)

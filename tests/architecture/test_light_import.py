@@ -47,7 +47,7 @@ SELDOM_USED = {
     "rich",
     "typer",
 }
-LAZY = ("", ".contract.wrappers", ".maintenance", ".repository", ".storage")
+LAZY = ("", ".contract.wrappers", ".maintenance", ".repository", ".session", ".storage")
 
 
 def _loaded(program: str) -> set[str]:
