@@ -11,10 +11,12 @@ from icechunk_core.format import base32
 from icechunk_core.format.json_values import json_object
 from icechunk_core.html import facts, fold, page
 from icechunk_core.session.chunk_methods import ChunkMethods
+from icechunk_core.session.commit import CommitKind, commit
 from icechunk_core.session.modes import SessionMode
 from icechunk_core.session.moves import move
 from icechunk_core.session.paths import absolute_path
 from icechunk_core.session.pickling import restore_state, save_state
+from icechunk_core.session.rebase import rebase
 from icechunk_core.session.state import SessionState
 from icechunk_core.session.view_methods import ViewMethods
 from icechunk_core.store import IcechunkStore
@@ -149,8 +151,6 @@ class Session(ChunkMethods, ViewMethods):
             If the storage did not say whether the commit was published. Its
             ``snapshot_id`` tells what to look for in the history.
         """
-        from icechunk_core.session.commit import commit  # which only those who write need
-
         return base32.encode(
             await commit(
                 self._state,
@@ -186,8 +186,6 @@ class Session(ChunkMethods, ViewMethods):
         ConflictError
             If the branch has moved since the session began.
         """
-        from icechunk_core.session.commit import CommitKind, commit
-
         return base32.encode(
             await commit(
                 self._state,
@@ -205,8 +203,6 @@ class Session(ChunkMethods, ViewMethods):
 
         Afterwards the session is read-only, at the new snapshot.
         """
-        from icechunk_core.session.commit import CommitKind, commit
-
         return base32.encode(
             await commit(self._state, message, self._metadata(metadata), kind=CommitKind.FLUSH)
         )
@@ -221,8 +217,6 @@ class Session(ChunkMethods, ViewMethods):
         RebaseFailedError
             If the changes clash, naming the commit and the conflicts. The session keeps its changes.
         """
-        from icechunk_core.session.rebase import rebase
-
         await rebase(self._state, solver)
 
     rebase = blocking(rebase_async)

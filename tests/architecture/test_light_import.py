@@ -99,6 +99,22 @@ session.commit("one", rebase_with=icechunk_core.ConflictDetector())
     assert not _loaded(program) & (UNWANTED | SELDOM_USED)
 
 
+def test_a_commit_loads_no_more_than_opening_did(tmp_path: Path) -> None:
+    """Writers that are forked from a process with an open repository import nothing when they commit."""
+    program = f"""
+import sys, icechunk_core, zarr
+repo = icechunk_core.Repository.create(icechunk_core.local_filesystem_storage({str(tmp_path / "repo")!r}))
+solver = icechunk_core.ConflictDetector()
+before = set(sys.modules)
+session = repo.writable_session("main")
+zarr.create_array(session.store, name="a", shape=(4,), chunks=(2,), dtype="i4")[:] = 1
+session.commit("one", rebase_with=solver)
+more = {{name for name in set(sys.modules) - before if name.startswith("icechunk_core")}}
+assert not more - {{"icechunk_core.codec_pipeline"}}, more  # an entry point, for zarr
+"""
+    _loaded(program)
+
+
 def test_xarray_looks_for_engines_without_loading_the_package() -> None:
     """Who has this package installed and opens other files with xarray does not pay for it."""
     pytest.importorskip("xarray")
