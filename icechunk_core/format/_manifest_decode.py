@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from icechunk_core.format._coords import bounding_box, box_keys, sorted_order
-from icechunk_core.format._flat_gather import BLOCK_ROWS, TableColumns
+from icechunk_core.format._flat_gather import BLOCK_ROWS, Positions, TableColumns
 from icechunk_core.format._flat_reader import FlatBuffer, FlatTable
 from icechunk_core.format._payloads import NO_ETAG, Entries, Payloads, Source, compacted, empty_entries
 from icechunk_core.format._ref_columns import RefColumns
@@ -25,6 +27,8 @@ _MAX_END: Final = 1 << 63
 # Bytes that a ref takes at least, besides its coordinates: its entry in the vector, a table with two
 # fields, and the count of the coordinates.
 _SMALLEST_REF: Final = 20
+# Reading the columns of an array takes as long as that of so many refs.
+_SMALL: Final = 1024
 
 # Slots of table ChunkRef.
 _INDEX, _INLINE_DATA, _OFFSET, _LENGTH, _CHUNK_ID, _LOCATION, _ETAG, _MODIFIED, _COMPRESSED = range(9)
@@ -44,24 +48,85 @@ def decode_payload(payload: bytes, *, name: str) -> tuple[bytes, dict[bytes, Chu
     if root.u8(3, default=_ALGORITHM_ZSTD) != _ALGORITHM_ZSTD:
         dictionary = None
     source = Source(payload, dictionary=dictionary, name=name)
-    arrays: dict[bytes, ChunkRefs] = {}
+    found: dict[bytes, _Refs] = {}
     for table in root.tables(1):
         node_id = table.struct(0, 8)
-        if node_id in arrays:
+        if node_id in found:
             buffer.fail("an array is listed twice")
-        arrays[node_id] = _ArrayDecoder(table, source).decode()
-    return root.struct(0, 12), arrays
+        found[node_id] = _refs_of(table)
+    return root.struct(0, 12), _decode_arrays(found, buffer, source)
+
+
+class _Refs(NamedTuple):
+    """Where the refs of an array are, and the number of its dimensions."""
+
+    positions: Positions
+    ndim: int
+
+
+def _refs_of(table: FlatTable) -> _Refs:
+    """As many dimensions as the first ref has coordinates."""
+    positions = table.table_positions(1)
+    if not len(positions):
+        return _Refs(positions, 0)
+    first = table.buffer.table_at(int(positions[0]), table.depth + 1)
+    return _Refs(positions, len(first.array(_INDEX, "<u4")))
+
+
+def _decode_arrays(found: dict[bytes, _Refs], buffer: FlatBuffer, source: Source) -> dict[bytes, ChunkRefs]:
+    """The refs of each array, as in the file; small arrays of equal dimensions are read together."""
+    together: dict[int, list[bytes]] = {}
+    for node_id, refs in found.items():
+        if 0 < len(refs.positions) <= _SMALL:
+            together.setdefault(refs.ndim, []).append(node_id)
+    decoded: dict[bytes, ChunkRefs] = {}
+    for ndim, ids in together.items():
+        positions = [found[node_id].positions for node_id in ids]
+        rows = sum(map(len, positions))
+        if len(ids) > 1 and rows <= BLOCK_ROWS and rows * (_SMALLEST_REF + 4 * ndim) <= buffer.size:
+            columns = _ArrayDecoder(buffer, _Refs(np.concatenate(positions), ndim), source).columns()
+            decoded.update(zip(ids, _apart(columns, list(map(len, positions)), buffer), strict=True))
+    return {
+        node_id: decoded.get(node_id) or _ordered(_ArrayDecoder(buffer, refs, source).columns(), buffer)
+        for node_id, refs in found.items()
+    }
+
+
+def _apart(columns: RefColumns, counts: list[int], buffer: FlatBuffer) -> Iterator[ChunkRefs]:
+    """The refs of each array, from columns of so many refs of each."""
+    keys = box_keys(columns.coords, bounding_box(columns.coords))
+    ascending = keys[1:] > keys[:-1]
+    ends = list(accumulate(counts))
+    ascending[np.array(ends[:-1]) - 1] = True
+    in_order = bool(ascending.all())
+    native = columns.kind == _NATIVE
+    for start, end in pairwise([0, *ends]):
+        rows = columns.rows(slice(start, end))
+        if rows.payloads is not None and native[start:end].all():
+            rows = rows._replace(payloads=None, sources=())
+        yield ChunkRefs(rows) if in_order else _ordered(rows, buffer)
+
+
+def _ordered(columns: RefColumns, buffer: FlatBuffer) -> ChunkRefs:
+    """Check the order; files in another order are sorted, coordinates that repeat are an error."""
+    keys = box_keys(columns.coords, bounding_box(columns.coords))
+    order = sorted_order(keys)
+    if order is None:
+        return ChunkRefs(columns)
+    keys = keys[order]
+    if (keys[1:] == keys[:-1]).any():
+        buffer.fail("two refs for one chunk")
+    return ChunkRefs(columns.rows(order))
 
 
 class _ArrayDecoder:
-    """Reads the refs of one array, block by block, into columns."""
+    """Reads the refs of an array, or of several, block by block, into columns."""
 
-    def __init__(self, table: FlatTable, source: Source) -> None:
-        self.buffer = table.buffer
+    def __init__(self, buffer: FlatBuffer, refs: _Refs, source: Source) -> None:
+        self.buffer = buffer
         self.source = source
-        self.positions = table.table_positions(1)
+        self.positions, ndim = refs
         rows = len(self.positions)
-        ndim = self._count_dimensions(table.depth)
         # Before anything is allocated: every ref has a table, coordinates and a target of its own.
         if rows * (_SMALLEST_REF + 4 * ndim) > self.buffer.size:
             self.buffer.fail(f"{rows} chunk refs do not fit into {self.buffer.size} bytes")
@@ -72,14 +137,8 @@ class _ArrayDecoder:
         self.chunk_ids = np.zeros((rows, 12), dtype=np.uint8)
         self.entries: Entries | None = None
 
-    def _count_dimensions(self, depth: int) -> int:
-        """As many as the first ref has coordinates."""
-        if not len(self.positions):
-            return 0
-        first = self.buffer.table_at(int(self.positions[0]), depth + 1)
-        return len(first.array(_INDEX, "<u4"))
-
-    def decode(self) -> ChunkRefs:
+    def columns(self) -> RefColumns:
+        """All refs, in the order of the file."""
         for start in range(0, len(self.positions), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(self.positions)))
             self._decode_block(rows, TableColumns(self.buffer, self.positions[rows]))
@@ -92,28 +151,15 @@ class _ArrayDecoder:
             payloads, sources = Payloads(self.entries), (self.source,)
             if _used_bytes(self.entries) < self.buffer.size // 4:
                 payloads, sources = compacted(payloads, sources)
-        return self._ordered(
-            RefColumns(
-                self.coords,
-                self.kind,
-                self.offset,
-                self.length,
-                self.chunk_ids,
-                payloads,
-                sources,
-            )
+        return RefColumns(
+            self.coords,
+            self.kind,
+            self.offset,
+            self.length,
+            self.chunk_ids,
+            payloads,
+            sources,
         )
-
-    def _ordered(self, columns: RefColumns) -> ChunkRefs:
-        """Check the order; files in another order are sorted, coordinates that repeat are an error."""
-        keys = box_keys(columns.coords, bounding_box(columns.coords))
-        order = sorted_order(keys)
-        if order is None:
-            return ChunkRefs(columns)
-        keys = keys[order]
-        if (keys[1:] == keys[:-1]).any():
-            self.buffer.fail("two refs for one chunk")
-        return ChunkRefs(columns.rows(order))
 
     def _decode_block(self, rows: slice, tables: TableColumns) -> None:
         kind = self.kind[rows]
