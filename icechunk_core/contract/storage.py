@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from icechunk_core.contract.attached_names import AttachedNames
 from icechunk_core.contract.binding import bind_hooks, check_replacements
 from icechunk_core.contract.tuning import Tuning, tuned_options
 from icechunk_core.contract.types import (
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Storage", "open_backend"]
 
 
-class Storage:
+class Storage(AttachedNames):
     """An object store behind the contract. Made by `open_backend`, or by a wrapper.
 
     The methods take what the hooks of `OperationHooks` take, with defaults. On the hot

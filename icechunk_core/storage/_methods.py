@@ -7,12 +7,10 @@ when `icechunk_core.storage` is imported, which every way of opening a storage d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from icechunk_core.contract import ObjectInfo, Storage
+from icechunk_core.contract.attached_names import StorageObjectInfo
 from icechunk_core.drive import run
 from icechunk_core.errors import StorageConfigError
 from icechunk_core.format.configuration import S3Options, StorageSettings
@@ -25,15 +23,6 @@ if TYPE_CHECKING:
     from icechunk_core.credentials import AnyAzureCredential, AnyGcsCredential, AnyS3Credential
 
 __all__ = ["StorageObjectInfo", "attach"]
-
-
-@frozen
-class StorageObjectInfo:
-    """What a storage tells about an object: its key, size and when it was written."""
-
-    key: str
-    size_bytes: int
-    created_at: datetime
 
 
 # --- constructors ------------------------------------------------------------

@@ -143,9 +143,4 @@ NOT_WALKED = (
         "counts only if the caller passes it: Icechunk stores it with every configuration there, since "
         "it has no conditional updates. All settings: [Configuration](configuration.md).",
     ),
-    (
-        "`Storage.new_...`",
-        "Attached when the package is imported, so that type checkers do not see them; they know the "
-        "functions (`s3_storage` and so on).",
-    ),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from pathlib import Path
 
 import pytest
 
 import icechunk_core
+from icechunk_core.contract import attached_names
 from icechunk_core.errors import PluginError, StorageConfigError
 from icechunk_core.testing import LatencyStorage
 
@@ -116,3 +119,21 @@ async def test_latency_can_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert waited == [0.020, 0.005, 0.007]
     with pytest.raises(ValueError, match="negative"):
         storage.read_latency_ms = -1
+
+
+def test_type_checkers_see_the_names() -> None:
+    """What is declared for them has the names and the signatures of what is attached, without exception."""
+    tree = ast.parse(inspect.getsource(attached_names.AttachedNames))
+    declared = {each.name: each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}
+    here = "icechunk_core.storage._methods"
+    attached = {name for name, each in inspect.getmembers(Storage) if getattr(each, "__module__", "") == here}
+    assert declared.keys() == {name for name in attached if not name.startswith("_")}
+    for name, function in declared.items():
+        arguments = ast.unparse(function.args).removeprefix("self, ").removeprefix("self")
+        told = f"({arguments}) -> {ast.unparse(function.returns or function)}"
+        ours = str(inspect.signature(getattr(Storage.new_in_memory(), name))).replace("'", "")
+        assert _spaceless(told) == _spaceless(ours)
+
+
+def _spaceless(signature: str) -> str:
+    return "".join(signature.split())
