@@ -77,6 +77,10 @@ class VirtualChunks:
         self._authorized = {_with_slash(prefix): value for prefix, value in authorized.items()}
         self._schemes = dict(open_schemes or {})
         self._prefixes = {*self._containers, *(p for p, v in self._authorized.items() if _is_place(v))}
+        # What begins with one of these is an URL, and covered: no need to find out by which of them.
+        self._sure = tuple(
+            [p for p in self._prefixes if p.partition("://")[2] and not p.startswith(_RELATIVE)]
+        )
         self._direct = direct
         self._open = open_container
         self._lock = child_safe(threading.Lock())
@@ -143,6 +147,13 @@ class VirtualChunks:
                 raise
             return False
         return True
+
+    def uncovered(self, locations: Iterable[str]) -> set[str]:
+        """Those locations that no container covers; `InvalidInputError` if one is no URL."""
+        sure = self._sure
+        # An empty one stands for chunks that are not there.
+        unsure = [location for location in locations if location and not location.startswith(sure)]
+        return {location for location in unsure if not self.covers(location)}
 
     def require_container(self, location: str) -> None:
         """Raise unless a container covers the location."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from icechunk_core.format.refs import RefKind
 __all__ = ["encoded_locations"]
 
 Rows = npt.NDArray[np.intp]
+_MANY: Final = 64
+# Not every build of the library has it.
+_IN_ONE_CALL: Final = "multi_compress_to_buffer" in zstandard.backend_features
 
 
 def encoded_locations(
@@ -109,16 +113,31 @@ def _compressed(refs: ChunkRefs, compressor: zstandard.ZstdCompressor, dictionar
     if not len(chosen):
         return refs
     first, which = distinct_ranges(entries[chosen])
-    plain = [_bytes_of(refs, entry) for entry in chosen[first].tolist()]
-    short = np.array([len(location) <= MAX_LOCATION_SIZE for location in plain], dtype=bool)
+    distinct = chosen[first]
+    # Compressed ones, of another dictionary, are as short already.
+    short = entries["compressed"][distinct] | (entries["size"][distinct] <= MAX_LOCATION_SIZE)
     if not short.any():
         return refs
-    frames = [compressor.compress(location) for location in plain if len(location) <= MAX_LOCATION_SIZE]
+    frames = _frames(refs, distinct[short], compressor)
     numbers = np.cumsum(short) - 1
     is_short = short[which]
     return _replaced(
         refs, chosen[is_short], frames, numbers[which[is_short]], compressed=True, dictionary=dictionary
     )
+
+
+def _frames(refs: ChunkRefs, chosen: Rows, compressor: zstandard.ZstdCompressor) -> list[bytes]:
+    """The locations of some payload entries, each compressed."""
+    assert refs.payloads is not None
+    entries = refs.payloads.entries[chosen]
+    number = int(entries["source"][0])
+    together = _IN_ONE_CALL and len(chosen) >= _MANY and bool((entries["source"] == number).all())
+    if not together or entries["compressed"].any():
+        return [compressor.compress(_bytes_of(refs, entry)) for entry in chosen.tolist()]
+    segments = np.stack([entries["start"], entries["size"]], axis=1).astype(np.uint64).tobytes()
+    plain = zstandard.BufferWithSegments(refs.sources[number].arena, segments)
+    frames = compressor.multi_compress_to_buffer(plain)
+    return [frames[number].tobytes() for number in range(len(frames))]
 
 
 def _virtual_entries(refs: ChunkRefs) -> Rows:

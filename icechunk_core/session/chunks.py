@@ -223,7 +223,7 @@ class SessionChunks:
             for coords in wrong[:1].tolist():
                 self._writable_array(path, tuple(coords))  # says what is wrong
             if validate_container:
-                bad = {place for place in refs.locations if not self.context.virtual.covers(place)}
+                bad = self.context.virtual.uncovered(refs.locations)
                 if bad:
                     refs, uncovered = refs.partitioned(bad)
             self.set_refs(array, path, refs)
@@ -232,8 +232,7 @@ class SessionChunks:
             if not valid_coords(array.num_chunks, coords):
                 self._writable_array(path, coords)  # says what is wrong
         if validate_container:
-            places = {ref.location for ref in refs.values()}
-            bad = {place for place in places if not self.context.virtual.covers(place)}
+            bad = self.context.virtual.uncovered({ref.location for ref in refs.values()})
             if bad:
                 uncovered = [coords for coords, ref in refs.items() if ref.location in bad]
                 refs = {coords: ref for coords, ref in refs.items() if ref.location not in bad}

@@ -270,9 +270,12 @@ def _check_columns(
     if bad.any():
         row = int(bad.argmax())
         make_virtual_ref(locations[row], offsets[row], lengths[row])
+    known = " "  # how URLs begin that were checked: scheme and first letter of what follows
     for location in distinct:
-        if location:
+        if location and not location.startswith(known):
             _check_location(location)
+            scheme, _, rest = location.partition("://")
+            known = f"{scheme}://{rest[: len(rest) - len(rest.lstrip('/')) + 1]}"
 
 
 async def write_virtual_refs(

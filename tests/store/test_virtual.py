@@ -153,3 +153,6 @@ def test_many_specs_that_no_container_covers() -> None:
     assert session.store.set_virtual_refs("a", specs) == uncovered
     kept = [one.location for one in specs if "known" in one.location]
     assert sorted(session.all_virtual_chunk_locations()) == sorted(kept)
+    offsets, lengths = np.arange(3, dtype="u8"), np.ones(3, dtype="u8")
+    places = ["s3://known/x", "", "s3://other/x"]
+    assert session.store.set_virtual_refs_arr("a", (1, 3), places, offsets, lengths) == [(0, 2)]
