@@ -30,7 +30,7 @@ class Patience:
     shortest, shortest_if_silent
         Seconds that a check is always given; the latter from a storage that says nothing any more.
     hung
-        Checks that ran into their limit so far.
+        Checks that ran into their limit so far; slow failures add up to one.
     silent
         Whether the storage says nothing any more.
     """
@@ -40,6 +40,7 @@ class Patience:
     shortest_if_silent: float = 0.25
     hung: int = 0
     silent: bool = False
+    _lost: float = 0.0
 
     @property
     def limit(self) -> float:
@@ -62,7 +63,12 @@ class Patience:
         """Whether the next check has less than the full time."""
         return self.limit < self.full
 
-    def saw(self, *, hung: bool, answers: bool = True) -> None:
-        """Note how a check ended, and whether the storage answers after one that hung."""
+    def saw(self, *, hung: bool, answers: bool = True, lost: float = 0.0) -> None:
+        """Note how a check ended, whether the storage answers after one that hung, and the seconds that one
+        took which failed without: many such add up to one that hung."""
+        self._lost += lost
+        if self._lost >= self.full / 4:
+            self._lost = 0.0
+            self.hung += 1
         self.hung += hung
         self.silent = hung and not answers and self.hung >= _SEVERAL

@@ -170,7 +170,8 @@ async def _noted(result: Result, location: Location, patience: Patience) -> Resu
     hung = result.status is Status.FAILED and result.seconds >= patience.limit * _HUNG
     short = hung and patience.shortened
     answers = not hung or (not patience.silent and await _answers(location, patience.shortest))
-    patience.saw(hung=hung, answers=answers)
+    failed = result.status is Status.FAILED
+    patience.saw(hung=hung, answers=answers, lost=result.seconds if failed and not hung else 0.0)
     return attrs.evolve(result, hung=hung, cut_short=short)
 
 

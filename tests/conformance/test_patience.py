@@ -115,6 +115,15 @@ def test_a_storage_that_works_again() -> None:
     assert patience.limit == 2.0
 
 
+def test_many_slow_failures() -> None:
+    """Checks that fail after long waits of the client add up to one that hung; quick ones do not."""
+    patience = Patience(60.0)
+    patience.saw(hung=False, lost=14.0)
+    assert patience.limit == 60.0
+    patience.saw(hung=False, lost=2.0)
+    assert (patience.limit, patience.hung) == (15.0, 1)
+
+
 @pytest.mark.slow
 def test_no_call_ever_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check is tried, so that something waits in each of them; the limits shrink; the run ends with the
