@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
+
+pytest.importorskip("aiohttp")
+import aiohttp
 
 from icechunk_core.contract import Buffer, http_bodies
 from icechunk_core.contract.http_bodies import LARGE_BODY, BodyMemory, receive_body, send_in_pieces
