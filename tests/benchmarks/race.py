@@ -32,7 +32,14 @@ T = TypeVar("T")
 # A fork of a process that has imported nearly everything is ready at once. Icechunk hangs in a process
 # that was forked after its import; it is imported before the race begins.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "icechunk_core"])
+_context.set_forkserver_preload(
+    [
+        __name__,
+        "icechunk_core.repository.repository",
+        "icechunk_core.session.session",
+        "icechunk_core.conflicts",
+    ]
+)
 _barrier: Any = None
 
 _MOST_NEW_PROCESSES = 16

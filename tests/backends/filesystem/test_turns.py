@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,9 +28,9 @@ def had(storage: Storage) -> EndTurn:
 
 
 @pytest.fixture(params=[False, True], ids=["direct", "threaded"])
-def pair(request: pytest.FixtureRequest, root: Path) -> Iterator[tuple[Storage, Storage]]:
+def pair(request: pytest.FixtureRequest, root: Path) -> tuple[Storage, Storage]:
     """Two clients of a directory."""
-    yield open_at(root, threaded=request.param), open_at(root, threaded=request.param)
+    return open_at(root, threaded=request.param), open_at(root, threaded=request.param)
 
 
 def test_who_waits_gets_the_turn_when_it_ends(pair: tuple[Storage, Storage]) -> None:
