@@ -45,6 +45,9 @@ KNOW_ASYNCIO = {
     "icechunk_core.codec_pipeline._reading",
     "icechunk_core.codec_pipeline._writing",
     "icechunk_core.drive",
+    # Bodies are received in the loop of who reads them, and a time limit is the loop's.
+    "icechunk_core.contract.http_bodies",
+    "icechunk_core.contract.tuning",
     "icechunk_core.contract.wrappers.concurrency",
     "icechunk_core.contract.wrappers.latency",
 }

@@ -10,6 +10,7 @@ import pytest
 import icechunk_core as ic
 from icechunk_core.contract import Storage
 from icechunk_core.errors import RateLimited, StorageError, Timeout, Unavailable, VersionMismatch
+from icechunk_core.session import turns
 from tests.engine.faulty import Act, intercept_conditional_puts, lands_then, lands_then_others, never_lands
 
 GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{}}'
@@ -21,6 +22,14 @@ ERRORS = [
     # A put that landed, was repeated below us, and was then told to slow down.
     RateLimited("slow down"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here others commit from within a put of the commit whose turn it is: theirs cannot come."""
+    monkeypatch.setattr(turns, "_LONGEST_WAIT_SECONDS", 0.01)
+
+
 METADATA = pytest.mark.parametrize("metadata", [True, False], ids=["with-metadata", "without-metadata"])
 
 
