@@ -20,6 +20,8 @@ from concurrent.futures import Future, wait
 
 import aiohttp
 
+from icechunk_core.contract import child_safe
+
 __all__ = ["LoopSessions"]
 
 _EXIT_SECONDS = 1.0
@@ -33,7 +35,7 @@ class LoopSessions:
 
     def __init__(self, make: Callable[[], aiohttp.ClientSession]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._lock = child_safe(threading.Lock())
         self._held: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
         weakref.finalize(self, _close_all, self._held).atexit = False
 

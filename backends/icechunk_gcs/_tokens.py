@@ -20,6 +20,7 @@ from google.auth import exceptions
 from google.oauth2 import service_account
 
 from icechunk_core.clock import Clock, datetime_from_us
+from icechunk_core.contract import child_safe
 from icechunk_core.contract.credentials import (
     AnyGcsStaticCredential,
     GcsBearerCredential,
@@ -43,7 +44,7 @@ class Tokens:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = child_safe(threading.Lock())
         self._signed: Mapping[str, str] | None = None
         self._ends_us: int | None = None
         self._source: _Source | None = None

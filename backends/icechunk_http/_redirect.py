@@ -18,6 +18,7 @@ from icechunk_core.contract import (
     ObjectInfo,
     Storage,
     Version,
+    child_safe,
     hookimpl,
 )
 from icechunk_core.contract.errors import Closed, ReadOnly, StorageError
@@ -84,7 +85,7 @@ class RedirectStorage(RefusesWrites):
         self._config = config
         self._clock = clock or SystemClock()
         self._ids = ids or SystemIds()
-        self._lock = threading.Lock()
+        self._lock = child_safe(threading.Lock())
         self._target: Storage | None = None
         self._closed = False
 

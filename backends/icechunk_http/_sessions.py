@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 import aiohttp
 from attrs import define
 
+from icechunk_core.contract import child_safe
 from icechunk_core.contract.errors import StorageConfigError
 from icechunk_http._config import HttpConfig
 
@@ -36,7 +37,7 @@ class Sessions:
     def __init__(self, config: HttpConfig) -> None:
         self._config = config
         self._ssl = _ssl_setting(config)
-        self._lock = threading.Lock()
+        self._lock = child_safe(threading.Lock())
         self._held: dict[asyncio.AbstractEventLoop, _Held] = {}
         # At the end of the program loops may have stopped: _close_at_exit waits for them.
         weakref.finalize(self, _let_go, self._held, os.getpid()).atexit = False

@@ -15,7 +15,7 @@ from aiobotocore.session import AioSession
 from botocore import UNSIGNED
 from botocore.credentials import ReadOnlyCredentials
 
-from icechunk_core.contract import Buffer, as_one
+from icechunk_core.contract import Buffer, as_one, child_safe
 from icechunk_s3._client import (
     Listed,
     Page,
@@ -62,7 +62,7 @@ class _Provider:
 
 
 _loader: Any = None
-_loader_lock = threading.Lock()
+_loader_lock = child_safe(threading.Lock())
 
 
 def make_session(config: S3Config, credentials: CredentialSource) -> AioSession:

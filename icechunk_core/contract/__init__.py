@@ -37,6 +37,7 @@ from icechunk_core.contract.types import (
     pieces,
     resolve_range,
 )
+from icechunk_core.drive import child_safe
 
 __all__ = [
     "ALWAYS",
@@ -67,6 +68,7 @@ __all__ = [
     "Version",
     "WrapperSpec",
     "as_one",
+    "child_safe",
     "hookimpl",
     "hookspec",
     "joined",
