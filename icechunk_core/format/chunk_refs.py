@@ -193,7 +193,7 @@ class ChunkRefs:
             A number is out of range.
         """
         columns = virtual_columns(
-            np.array(coords, dtype=np.uint32, order="F", copy=None if is_sorted else True),
+            np.asarray(coords, np.uint32, "F") if is_sorted else np.array(coords, np.uint32, order="F"),
             locations,
             which,
             np.array(offset, dtype=np.uint64),

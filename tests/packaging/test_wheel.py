@@ -44,7 +44,8 @@ def test_the_wheel_is_pure_and_complete(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     others = {name for name in names if not name.endswith((".py", "py.typed")) and ".dist-info/" not in name}
     templates = (ROOT / "icechunk_core" / "cli" / "plugin_template").rglob("*.template")
-    assert others == {path.relative_to(ROOT).as_posix() for path in templates}
+    stubs = {"icechunk_core/__init__.pyi"}
+    assert others == stubs | {path.relative_to(ROOT).as_posix() for path in templates}
 
 
 @pytest.mark.slow
