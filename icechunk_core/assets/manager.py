@@ -273,10 +273,10 @@ class AssetManager:
             log, spec_version=self.spec_version, level=self.settings.compression_level
         )
 
-    async def write_transaction_log(self, log: TransactionLog, data: bytes | None = None) -> str:
-        """Write a transaction log, which may be encoded already; gives its key."""
-        key = layout.transaction_key(log.id)
-        await self._put_metadata_file(key, data or self.encode_transaction_log(log), "transaction-log")
+    async def write_transaction_log(self, snapshot_id: bytes, data: bytes) -> str:
+        """Write an encoded transaction log; gives its key."""
+        key = layout.transaction_key(snapshot_id)
+        await self._put_metadata_file(key, data, "transaction-log")
         return key
 
     async def _put_metadata_file(self, key: str, data: bytes, file_type: str) -> None:

@@ -39,15 +39,12 @@ __all__ = ["API_VERSION", "PROJECT", "DeclarationHooks", "OperationHooks", "hook
 
 PROJECT = "icechunk_core"
 """The name under which pluggy knows the contract's hooks."""
-"""The name under which pluggy knows the contract's hooks."""
 API_VERSION = 1
 """Raised when a change of the contract breaks existing plugins."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 """Marks the hooks of the contract."""
-"""Marks the hooks of the contract."""
 hookimpl = pluggy.HookimplMarker(PROJECT)
-"""Marks the functions with which a plugin implements hooks."""
 """Marks the functions with which a plugin implements hooks."""
 
 

@@ -86,7 +86,8 @@ async def create_repository_files(
     snapshot = initial_snapshot(clock.now_us())
     keys = [await assets.write_snapshot(snapshot)]
     if assets.spec_version >= 2:
-        keys.append(await assets.write_transaction_log(empty_log(snapshot.id)))
+        log = assets.encode_transaction_log(empty_log(snapshot.id))
+        keys.append(await assets.write_transaction_log(snapshot.id, log))
         info = initial_repo_info(snapshot, config_document, clock.now_us())
         root = encode_repo_info(info, level=assets.settings.repo_compression_level)
         root_key, metadata = layout.REPO_KEY, assets.object_metadata("repo-info")

@@ -165,10 +165,6 @@ class BulkChunks:
 
     # --- writing
 
-    def check_writable(self) -> None:
-        """Raise unless chunks may be written now."""
-        self._session.check_writable()
-
     def record(
         self,
         path: str,

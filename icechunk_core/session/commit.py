@@ -322,11 +322,11 @@ async def _write_snapshot(
         return key
 
     async def log() -> str:
-        log = await _transaction_log(state, snapshot.id, kind)
         if encoded is None:
-            return await assets.write_transaction_log(log)
-        data = await wait_for(encoded, may_suspend=state.may_suspend)
-        return await assets.write_transaction_log(log, data)
+            data = assets.encode_transaction_log(await _transaction_log(state, snapshot.id, kind))
+        else:
+            data = await wait_for(encoded, may_suspend=state.may_suspend)
+        return await assets.write_transaction_log(snapshot.id, data)
 
     return await gather([log, itself], may_suspend=state.may_suspend)  # whether it may be amended, first
 
